@@ -1,0 +1,48 @@
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?=
+
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+CPU_WHEELS := --extra-index-url https://download.pytorch.org/whl/cpu
+
+.PHONY: help setup demo test lint bench
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: ## make .venv with pinned packages; TORCH=cpu (default) or TORCH=cuda chooses the build of torch
+	@case "$(TORCH)" in ""|cpu|cuda) ;; *) echo "make setup: unknown TORCH=$(TORCH); expected cpu or cuda"; exit 2;; esac
+	@if [ -n "$(TORCH)" ] && [ -f $(READY) ] && [ "$$(cat $(READY))" != "$(TORCH)" ]; then rm -f $(READY); fi
+	@$(MAKE) --no-print-directory $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make setup: expected Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1): make setup PYTHON=python3.12"; exit 2; }
+	@if [ "$(TORCH)" = cuda ]; then \
+	  echo "setup: downloading about 3 GB (torch with CUDA) into $(VENV)"; \
+	else \
+	  echo "setup: downloading about 300 MB (torch for the CPU, 190 MB of it) into $(VENV); TORCH=cuda takes about 3 GB"; \
+	fi
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@if [ "$(TORCH)" = cuda ]; then $(RUN) -m pip uninstall --quiet --yes torch; fi
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  $(if $(filter cuda,$(TORCH)),,$(CPU_WHEELS)) torch
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@echo "$(if $(TORCH),$(TORCH),cpu)" > $(READY)
+	@echo "setup: done"
+
+demo: $(READY) ## run the demonstration into demo/ (replaces what an earlier one wrote there)
+	@$(RUN) -m analyses.cli demo --output demo --overwrite
+
+test: $(READY) ## run the tests and the examples in the docstrings
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -q
+
+lint: $(READY) ## check style, docstrings and who imports whom
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(VENV)/bin/lint-imports --no-cache
+
+bench: $(READY) ## measure the cost of recording; results in analyses/benchmarks/
+	@$(RUN) -m analyses.benchmarks.recording --json analyses/benchmarks/recording.json

@@ -1,0 +1,1 @@
+"""Runnable analyses: the only package that imports both solvers and dynamics."""

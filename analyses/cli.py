@@ -1,0 +1,168 @@
+"""The command `pinnscope`. Everything heavy is imported inside the command that needs it: --help answers at once."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="pinnscope",
+    help="Spectral and training-dynamics analysis of neural PDE solvers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Trajectory = Annotated[Path, typer.Argument(metavar="RUN.h5", help="A trajectory; running or crashed ones will do.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Figure = Annotated[Optional[Path], typer.Option("--figure", metavar="PNG", help="Draw a figure into a new file.")]  # noqa: UP045
+
+
+def reported(command):
+    """Turn the errors that a user can mend into one line and an exit code: 2 for usage, 1 for a run that failed."""
+
+    @functools.wraps(command)
+    def wrapped(*args, **kwargs):
+        from analyses.config import UsageError
+        from analyses.terminal import complain
+
+        try:
+            return command(*args, **kwargs)
+        except (UsageError, FileExistsError) as error:
+            complain(str(error))
+            raise typer.Exit(2) from None
+        except (ValueError, OSError) as error:
+            complain(str(error))
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            complain("interrupted; what was recorded is kept and readable")
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def _new(path: Path | None, overwrite: bool) -> None:
+    if path is not None and path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; expected a new file: choose another name or pass --overwrite")
+    if path is not None and not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent} is no directory; expected one for {path.name}: create it first")
+
+
+@app.command(epilog="Example: pinnscope run helmholtz-rba -o run.h5 --steps 1000")
+@reported
+def run(
+    case: Annotated[Optional[str], typer.Argument(metavar="CASE|FILE.toml", help="A case, or a TOML file.")] = None,  # noqa: UP045
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="RUN.h5", help="Default: CASE.h5.")] = None,
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Instead of the case's.")] = None,  # noqa: UP045
+    seed: Annotated[Optional[int], typer.Option(help="Instead of the case's.")] = None,  # noqa: UP045
+    device: Annotated[Optional[str], typer.Option(help="cpu, cuda, cuda:1.")] = None,  # noqa: UP045
+    dtype: Annotated[Optional[str], typer.Option(help="float32 or float64.")] = None,  # noqa: UP045
+    threads: Annotated[Optional[int], typer.Option(min=1, help="CPU threads.")] = None,  # noqa: UP045
+    overwrite: Overwrite = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the cases and stop.")] = False,
+) -> None:
+    """Run a case and record its trajectory."""
+    from analyses.config import UsageError, case_names, load
+    from analyses.terminal import complain, table
+
+    if listed:
+        rows = [(name, load(name).title) for name in case_names()]
+        table("cases", ("name", "what it runs"), rows)
+        return
+    if case is None:
+        raise UsageError(f"expected a case or a TOML file; cases: {', '.join(case_names())}")
+    config = load(case).override(steps=steps, seed=seed, device=device, dtype=dtype, threads=threads)
+    output = output or Path(f"{Path(case).stem}.h5")
+    _new(output, overwrite)
+    from analyses.run import run as run_config
+
+    outcome = run_config(config, output, overwrite=overwrite)
+    if outcome.status == "diverged":
+        complain(
+            f"the run diverged ({outcome.reason}); the steps before are kept in {output}: pinnscope diagnose {output}"
+        )
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: pinnscope diagnose run.h5 --figure run.png")
+@reported
+def diagnose(
+    trajectory: Trajectory,
+    figure: Figure = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Say what happened in a run, with evidence and what to try."""
+    _new(figure, overwrite)
+    from analyses.diagnose import diagnose_file
+
+    diagnose_file(trajectory, figure=figure, as_json=json)
+
+
+@app.command(epilog="Example: pinnscope compare ad.h5 fd.h5 --figure both.png")
+@reported
+def compare(
+    first: Trajectory,
+    second: Trajectory,
+    figure: Figure = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Compare runs of different problems too.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Put two runs of one problem side by side: residuals, errors, phases, spectra above their floors."""
+    _new(figure, overwrite)
+    from analyses.compare import compare_files
+
+    compare_files(first, second, figure=figure, anyway=anyway)
+
+
+@app.command(epilog="Example: pinnscope validate run.h5")
+@reported
+def validate(trajectory: Trajectory) -> None:
+    """Check a file against the trajectory format and name every departure."""
+    from analyses.terminal import complain, say
+    from dynamics import validate as departures
+
+    found = departures(trajectory)
+    for departure in found:
+        complain(f"{trajectory}: {departure}")
+    if found:
+        raise typer.Exit(1)
+    say(f"{trajectory} is a valid trajectory")
+
+
+@app.command(epilog="Example: pinnscope info run.h5")
+@reported
+def info(trajectory: Trajectory) -> None:
+    """Show what a trajectory holds, without loading it."""
+    from analyses.info import show
+
+    show(trajectory)
+
+
+@app.command(epilog="Example: pinnscope demo -o demo")
+@reported
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A short form: about 20 s.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Run two solves and two trainings, compare and diagnose them."""
+    from analyses.demo import demo as run_demo
+
+    run_demo(output, quick=quick, overwrite=overwrite)
+
+
+def main() -> None:
+    """Start the command line."""
+    # HDF5 prints its own error stack beside ours otherwise; threads are chosen per run.
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Runs described in TOML: what may stand in a file, checked before anything is computed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+CASES = files("analyses") / "cases"
+
+
+class UsageError(ValueError):
+    """Something in the command or in a TOML file that the user must change."""
+
+
+class Section(BaseModel):
+    """A name and the options of what it names; the options are checked where the name is looked up."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class PointsSection(BaseModel):
+    """Collocation points; absent numbers are the problem's defaults."""
+
+    model_config = ConfigDict(extra="forbid")
+    interior: PositiveInt | None = None
+    boundary: PositiveInt | None = None
+    initial: PositiveInt | None = None
+    method: Literal["lhs", "grid"] | None = None
+
+
+class AttentionSection(BaseModel):
+    """Residual-based attention in the loss."""
+
+    model_config = ConfigDict(extra="forbid")
+    gamma: float = 0.999
+    eta: float = 0.001
+
+
+class TrainingSection(BaseModel):
+    """Length of the training and blocks of its gradient statistics."""
+
+    model_config = ConfigDict(extra="forbid")
+    steps: PositiveInt
+    blocks: PositiveInt = 8
+
+
+class RunConfig(BaseModel):
+    """One run. With the network `random-features` it is a least-squares solve, otherwise a training."""
+
+    model_config = ConfigDict(extra="forbid")
+    title: str = ""
+    seed: int = 0
+    dtype: Literal["float32", "float64"] = "float64"
+    device: str = "cpu"
+    threads: PositiveInt = 1
+    problem: Section
+    network: Section
+    operator: Section = Section(name="autodiff")
+    points: PointsSection = PointsSection()
+    optimizer: Section | None = None
+    attention: AttentionSection | None = None
+    training: TrainingSection | None = None
+
+    def override(self, *, steps: int | None = None, **values: object) -> RunConfig:
+        """Return the configuration with what the command line says instead; None leaves the case's value.
+
+        Args:
+            steps: of the training.
+            **values: seed, device, dtype, threads.
+
+        Returns:
+            A new, checked configuration.
+
+        Raises:
+            UsageError: a value that is not allowed, or steps for a run without training.
+        """
+        changed = self.model_dump() | {name: value for name, value in values.items() if value is not None}
+        if steps is not None:
+            if self.training is None:
+                raise UsageError("--steps has no meaning for a least-squares solve: leave it out")
+            changed["training"] = {**changed["training"], "steps": steps}
+        try:
+            return RunConfig.model_validate(changed)
+        except ValidationError as error:
+            raise UsageError(f"command line: {_first(error)}") from None
+
+
+def case_names() -> list[str]:
+    """Return the names of the cases that come with the package.
+
+    Returns:
+        Sorted names.
+
+    Example:
+        >>> "helmholtz-rba" in case_names()
+        True
+    """
+    return sorted(entry.name.removesuffix(".toml") for entry in CASES.iterdir() if entry.name.endswith(".toml"))
+
+
+def load(case: str) -> RunConfig:
+    """Read a case of the package, or a TOML file.
+
+    Args:
+        case: a case's name, or a path that ends in .toml.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        UsageError: an unknown case, a file that is not there or no TOML, an unknown or misspelt key, a wrong value.
+
+    Example:
+        >>> load("helmholtz-rba").problem.name
+        'helmholtz'
+    """
+    if case.endswith(".toml"):
+        path = Path(case)
+        if not path.is_file():
+            raise UsageError(
+                f"{case}: no such file; expected a TOML file that describes a run, or a case: {', '.join(case_names())}"
+            )
+        text = path.read_text()
+    elif case in case_names():
+        text = (CASES / f"{case}.toml").read_text()
+    else:
+        raise UsageError(f"unknown case {case!r}; expected {choice(case, case_names())}, or a path that ends in .toml")
+    try:
+        return RunConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{case} is not TOML: {error}; see `pinnscope run --list` for cases to copy") from None
+    except ValidationError as error:
+        raise UsageError(f"{case}: {_first(error)}") from None
+
+
+def choice(given: str, known: Iterable[str]) -> str:
+    """Return the alternatives as a message names them, the nearest first where there is a near one.
+
+    Args:
+        given: what came.
+        known: what was expected.
+
+    Returns:
+        Text for an error message.
+
+    Example:
+        >>> choice("optimiser", ["optimizer", "problem"])
+        "'optimizer' (did you mean it?) or one of optimizer, problem"
+    """
+    known = list(known)
+    near = get_close_matches(given, known, n=1)
+    hint = f"{near[0]!r} (did you mean it?) or " if near else ""
+    return f"{hint}one of {', '.join(known)}"
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors()[0]
+    where = [str(part) for part in detail["loc"]]
+    if detail["type"] == "extra_forbidden":
+        model: type[BaseModel] = RunConfig
+        for part in where[:-1]:
+            model = _section(model, part)
+        return f"unknown key {'.'.join(where)!r}; expected {choice(where[-1], model.model_fields)}"
+    came = "" if detail["type"] == "missing" else f", came {detail['input']!r}"
+    return f"key {'.'.join(where)!r}: {detail['msg'].lower()}{came}"
+
+
+def _section(model: type[BaseModel], name: str) -> type[BaseModel]:
+    sections = {"points": PointsSection, "attention": AttentionSection, "training": TrainingSection}
+    return sections.get(name, model)

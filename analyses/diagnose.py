@@ -1,0 +1,46 @@
+"""Diagnose a trajectory: findings as a table or JSON, and the figure they rest on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from analyses.terminal import say, table
+from dynamics import Finding, diagnose, open_trajectory
+
+
+def diagnose_file(path: Path, *, figure: Path | None = None, as_json: bool = False) -> tuple[Finding, ...]:
+    """Print the findings of a trajectory and, where asked, draw the figure.
+
+    Args:
+        path: the trajectory; a running or crashed one will do.
+        figure: path of a new PNG, or None.
+        as_json: print JSON instead of a table.
+
+    Returns:
+        The findings.
+
+    Raises:
+        TrajectoryError: not a trajectory that can be read.
+    """
+    with open_trajectory(path) as trajectory:
+        findings = diagnose(trajectory)
+        status = trajectory.attrs["status"]
+        if figure is not None:
+            from dynamics.plots import diagnosis_figure
+
+            diagnosis_figure(trajectory).savefig(figure, dpi=110)
+    if as_json:
+        say(json.dumps({"path": str(path), "status": status, "findings": [asdict(f) for f in findings]}, indent=2))
+    else:
+        rows = [(f"{f.severity}: {f.name.replace('_', ' ')}", _told(f)) for f in findings]
+        rows = rows or [("info: nothing", "no finding applies to what was recorded")]
+        table(f"{path} ({status})", ("finding", "what the file shows, and what to try"), rows)
+        if figure is not None:
+            say(f"wrote {figure}")
+    return findings
+
+
+def _told(finding: Finding) -> str:
+    return finding.message + (f"\n-> {finding.advice}" if finding.advice else "")

@@ -1,0 +1,111 @@
+"""Run a case and write its trajectory: a training, or a least-squares solve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from analyses.config import RunConfig, UsageError
+from analyses.construction import build_network, build_operator, build_optimizer, build_points, build_problem
+from analyses.terminal import error_text, say
+from solvers import RandomFeatures, ResidualBasedAttention, solve_least_squares, train
+from solvers.probes import standard_probes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind.
+
+    Args:
+        path: the trajectory.
+        status: "complete" or "diverged".
+        reason: why it ended, where it ended early.
+    """
+
+    path: Path
+    status: str
+    reason: str = ""
+
+
+def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: bool = True) -> Outcome:
+    """Do the run that a configuration describes, print what came out, and return where it is.
+
+    Args:
+        config: checked.
+        output: path of the new trajectory.
+        overwrite: replace an existing file.
+        progress: show a progress bar on a terminal.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        UsageError: names, options or a combination that make no run.
+        FileExistsError: the output exists.
+    """
+    torch.set_num_threads(config.threads)
+    problem, operator = build_problem(config), build_operator(config)
+    network, points = build_network(config, problem), build_points(config, problem)
+    if isinstance(network, RandomFeatures):
+        return _solve(config, problem, network, operator, points, output, overwrite)
+    optimizer = build_optimizer(config)
+    attention = ResidualBasedAttention(**config.attention.model_dump()) if config.attention else None
+    finished = train(
+        problem,
+        network,
+        operator,
+        optimizer,
+        points=points,
+        steps=config.training.steps,
+        probes=lambda objective: standard_probes(objective, config.training.blocks),
+        attention=attention,
+        record=output,
+        overwrite=overwrite,
+        config={"case": config.model_dump()},
+        seed=config.seed,
+        device=config.device,
+        dtype=getattr(torch, config.dtype),
+        progress=progress,
+    )
+    say(
+        f"{config.title or problem.name}: {finished.status} after {finished.step} steps in {finished.seconds:.1f} s"
+        + (f" ({finished.reason})" if finished.reason else "")
+    )
+    say(
+        f"  loss {finished.loss:.2e}, relative L2 error {error_text(finished.rel_l2, problem.solution_floor)}, "
+        f"recording took {finished.recording_share:.1%} of the training time"
+    )
+    _wrote(output)
+    return Outcome(output, finished.status, finished.reason)
+
+
+def _solve(config, problem, network, operator, points, output, overwrite) -> Outcome:
+    unused = [name for name in ("optimizer", "training", "attention") if getattr(config, name) is not None]
+    if unused or config.dtype != "float64":
+        what = f"section [{unused[0]}]" if unused else f"dtype {config.dtype!r}"
+        raise UsageError(
+            f"{what} has no meaning for random features, which are solved by least squares in float64: remove it"
+        )
+    solution = solve_least_squares(
+        problem,
+        network,
+        operator,
+        points=points,
+        record=output,
+        overwrite=overwrite,
+        config={"case": config.model_dump()},
+        device=config.device,
+    )
+    say(f"{config.title or problem.name}: rank {solution.rank} of {len(solution.singular_values)}")
+    say(
+        f"  residual {solution.residual:.2e} (with exact derivatives {solution.exact_residual:.2e}), "
+        f"relative L2 error {error_text(solution.rel_l2, problem.solution_floor)}"
+    )
+    _wrote(output)
+    return Outcome(output, "complete")
+
+
+def _wrote(path: Path) -> None:
+    say(f"  wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")

@@ -1,0 +1,34 @@
+"""Analysis of recorded training trajectories: open a file, run an analyzer, read what happened.
+
+Nothing here trains, and nothing imports torch. Analyzers are pure functions of a trajectory.
+"""
+
+from dynamics.diagnosis import Finding as Finding
+from dynamics.diagnosis import diagnose as diagnose
+from dynamics.entropy import effective_rank as effective_rank
+from dynamics.entropy import truncated_entropy as truncated_entropy
+from dynamics.homogeneity import residual_homogeneity as residual_homogeneity
+from dynamics.phases import detect_phases as detect_phases
+from dynamics.recorder import Recorder as Recorder
+from dynamics.recorder import RecorderError as RecorderError
+from dynamics.snr import gradient_snr as gradient_snr
+from dynamics.spectra import singular_spectrum as singular_spectrum
+from dynamics.trajectory import TrajectoryError as TrajectoryError
+from dynamics.trajectory import open_trajectory as open_trajectory
+from dynamics.validation import validate as validate
+
+__all__ = [
+    "Finding",
+    "Recorder",
+    "RecorderError",
+    "TrajectoryError",
+    "detect_phases",
+    "diagnose",
+    "effective_rank",
+    "gradient_snr",
+    "open_trajectory",
+    "residual_homogeneity",
+    "singular_spectrum",
+    "truncated_entropy",
+    "validate",
+]

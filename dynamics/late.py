@@ -1,0 +1,164 @@
+"""Scalars that appeared after the layout was frozen: from entries of `/late` to columns of their streams."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+
+import h5py
+import numpy as np
+
+from dynamics.format import COMMITTED, KNOWN, LATE, LATE_DTYPES, Stream, Variable
+from dynamics.layout import attach, create_stream, growing, write
+from dynamics.rows import Rows
+
+SPARE_BYTES = 1 << 20
+
+
+def columns(names: Sequence[bytes], steps: np.ndarray, values: np.ndarray) -> dict[str, dict[str, tuple]]:
+    """Sort late entries into streams and variables.
+
+    Args:
+        names: b"stream/variable" of each entry.
+        steps: step of each entry.
+        values: value of each entry.
+
+    Returns:
+        `(steps, values)` by stream and variable.
+
+    Example:
+        >>> columns([b"series/rel_l2", b"series/lr"], np.array([3, 4]), np.array([0.5, 0.1]))["series"]["rel_l2"]
+        (array([3]), array([0.5]))
+    """
+    names, streams = np.asarray(names, LATE_DTYPES["name"]), {}
+    for name in dict.fromkeys(names.tolist()):
+        stream, variable = name.decode().split("/", 1)
+        streams.setdefault(stream, {})[variable] = (steps[names == name], values[names == name])
+    return streams
+
+
+def align(index: np.ndarray, steps: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the values on the rows of a stream, NaN on rows without one.
+
+    Args:
+        index: the stream's steps, increasing.
+        steps: the steps of the values; those not in `index` are left out.
+        values: the values.
+
+    Returns:
+        One value per row of the stream.
+
+    Example:
+        >>> align(np.array([0, 2, 4]), np.array([2, 9]), np.array([0.5, 1.0]))
+        array([nan, 0.5, nan])
+    """
+    column = np.full(len(index), np.nan)
+    rows = np.searchsorted(index, steps)
+    there = rows < len(index)
+    there[there] = index[rows[there]] == steps[there]
+    column[rows[there]] = values[there]
+    return column
+
+
+def table(variables: Mapping[str, tuple]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the rows of a stream of which only late entries exist.
+
+    Args:
+        variables: `(steps, values)` by variable.
+
+    Returns:
+        The steps, and one column per variable.
+
+    Example:
+        >>> table({"a": (np.array([1]), np.array([5.0])), "b": (np.array([2]), np.array([6.0]))})[0]
+        array([1, 2])
+    """
+    index = np.unique(np.concatenate([steps for steps, _ in variables.values()]))
+    return index, {name: align(index, *entries) for name, entries in variables.items()}
+
+
+def describe(stream: str, name: str) -> Variable:
+    """Return what is known of a variable, or its bare name.
+
+    Args:
+        stream: the stream's name.
+        name: the variable's name.
+
+    Returns:
+        The variable, scalar.
+
+    Example:
+        >>> describe("series", "my_metric").long_name
+        'my metric'
+    """
+    return KNOWN.get(stream, {}).get(name) or Variable(name, (), name.replace("_", " "))
+
+
+def read(file: h5py.File) -> dict[str, dict[str, tuple]]:
+    """Read the committed entries of `/late`.
+
+    Args:
+        file: an open file.
+
+    Returns:
+        `(steps, values)` by stream and variable, empty where nothing came late.
+    """
+    if LATE not in file:
+        return {}
+    group = file[LATE]
+    count = int(group[COMMITTED][()])
+    return columns(*(group[name][:count] for name in ("name", "step", "value")))
+
+
+def fold(file: h5py.File) -> None:
+    """Make the entries of `/late` columns of their streams, and empty `/late`.
+
+    Args:
+        file: a file open for writing, not in SWMR mode.
+    """
+    for stream, variables in read(file).items():
+        if stream in file:
+            for name, entries in variables.items():
+                _add_column(file[stream], describe(stream, name), entries)
+        else:
+            _add_stream(file, stream, variables)
+    group = file[LATE]
+    group[COMMITTED][...] = 0
+    for name in ("entry", *LATE_DTYPES):
+        group[name].resize(0, axis=0)
+
+
+def room_to_fold(path: str) -> bool:
+    """Whether the disk has room to fold: a fold that fails half-way would cost the whole file.
+
+    Args:
+        path: the closed file.
+
+    Returns:
+        True where the columns to be made fit twice.
+    """
+    with h5py.File(path, "r") as file:
+        cells = sum(
+            len(variables) * (file[f"{stream}/{COMMITTED}"][()] if stream in file else len(steps))
+            for stream, variables in read(file).items()
+            for steps, _ in [next(iter(variables.values()))]
+        )
+    return shutil.disk_usage(path).free > 2 * 8 * int(cells) + SPARE_BYTES
+
+
+def _add_column(group: h5py.Group, variable: Variable, entries: tuple) -> None:
+    values = align(group["step"][:], *entries)
+    dataset = group.create_dataset(
+        variable.name, data=values, maxshape=(None,), chunks=(1024,), fillvalue=np.nan, track_times=False
+    )
+    dataset.attrs.update({"long_name": variable.long_name, "units": variable.units})
+    attach(group, dataset, ("step",))
+
+
+def _add_stream(file: h5py.File, name: str, variables: Mapping[str, tuple]) -> None:
+    index, values = table(variables)
+    times = values.pop("time", np.full(len(index), np.nan))
+    described = tuple(describe(name, key) for key in values)
+    create_stream(file, Rows(Stream(name, described), declared=True))
+    write(growing(file[name]), {"step": index, "time": times, **values}, 0, len(index))
+    file[name][COMMITTED][...] = len(index)

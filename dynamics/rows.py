@@ -1,0 +1,289 @@
+"""The rows of one stream that are still in memory, and what the stream looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dynamics.format import COMMITTED, INDEX, KNOWN, LATE_DTYPES, ROW, Stream, Variable
+
+LONG_CHUNKS = ("series", "evaluations")
+CHUNK_BYTES = 64 * 1024
+NAME_BYTES = np.dtype(LATE_DTYPES["name"]).itemsize
+
+
+@dataclass(frozen=True)
+class Column:
+    """One variable of a stream with the shape of its rows and the number of rows in a chunk.
+
+    Args:
+        variable: name, dims, unit and dtype.
+        shape: shape of one row, `()` for a scalar.
+        chunk: rows per chunk, a power of two.
+    """
+
+    variable: Variable
+    shape: tuple[int, ...]
+    chunk: int
+
+    def block(self, values: list) -> np.ndarray:
+        """Return the values of consecutive rows as one array, NaN where a row has none (None).
+
+        Args:
+            values: one value, or None, per row.
+
+        Returns:
+            The array (rows, *shape) in the stored type.
+
+        Example:
+            >>> Column(Variable("loss"), (), 1024).block([1.0, None])
+            array([ 1., nan])
+        """
+        if not self.shape:
+            return np.array([np.nan if value is None else value for value in values], self.variable.dtype)
+        dtype = np.dtype(self.variable.dtype)
+        block = np.full((len(values), *self.shape), np.nan if dtype.kind == "f" else 0, dtype)
+        for row, value in enumerate(values):
+            if value is not None:
+                block[row] = value
+        return block
+
+
+class Rows:
+    """The pending rows of one stream: checked, converted and kept until the recorder writes them.
+
+    Args:
+        stream: the declared stream, or a bare `Stream(name)` for one that is only recorded.
+        declared: create the variables that the stream names (all known ones when it names none), given or not.
+
+    Example:
+        >>> rows = Rows(Stream("series"))
+        >>> rows.append(0, 0.0, {"loss": 1.0, "loss_raw": [0.25, 0.75]})
+        {}
+        >>> rows.columns["loss_raw"].shape, rows.sizes
+        ((2,), {'term': 2})
+    """
+
+    def __init__(self, stream: Stream, declared: bool = False):
+        self.name = stream.name
+        self.attrs = dict(stream.attrs)
+        self.index = INDEX.get(stream.name, stream.index)
+        self.known = {**KNOWN.get(stream.name, {}), **{v.name: v for v in stream.variables}}
+        self.labels = {dim: list(c) for dim, c in stream.coords.items() if not isinstance(c, int | np.integer)}
+        self.sizes = {dim: int(c) if isinstance(c, int | np.integer) else len(c) for dim, c in stream.coords.items()}
+        self.columns: dict[str, Column] = {}
+        self.frozen = False
+        self.pending: list[tuple[int, float, dict]] = []
+        self.pending_bytes = 0
+        self.written = 0
+        self._last: int | None = None
+        for variable in (stream.variables or self.known.values()) if declared else ():
+            self._declare(variable)
+
+    @property
+    def by_step(self) -> bool:
+        """Whether the rows are indexed by step, rather than by their own number."""
+        return self.index == "step"
+
+    @property
+    def due(self) -> int:
+        """The row at which the largest chunk of the pending rows is full."""
+        chunk = self.chunk()
+        return (self.written // chunk + 1) * chunk
+
+    def chunk(self, shape: tuple[int, ...] = (), itemsize: int = 8) -> int:
+        """Return the rows per chunk of a column: about 64 KiB, a power of two, so that chunks of columns align.
+
+        Args:
+            shape: shape of one row.
+            itemsize: bytes of one number.
+
+        Returns:
+            The number of rows, at least 1, at most 1024 (series, evaluations) or 128.
+
+        Example:
+            >>> Rows(Stream("series")).chunk(), Rows(Stream("gradients")).chunk((101, 101))
+            (1024, 1)
+        """
+        most = 1024 if self.name in LONG_CHUNKS else 128
+        rows = CHUNK_BYTES // max(1, itemsize * int(np.prod(shape)))
+        return min(most, 1 << max(0, rows.bit_length() - 1))
+
+    def append(self, step: int, time: float, values: Mapping[str, object]) -> dict[str, float]:
+        """Add a row, or refuse it as a whole.
+
+        Args:
+            step: optimizer step of the row, larger than that of the row before (equal is allowed where the index
+                is not the step).
+            time: seconds since the start of the run.
+            values: numbers and arrays by variable name.
+
+        Returns:
+            The scalars that came too late to have a column of their own.
+
+        Raises:
+            ValueError: the step does not increase, a shape changed, or an array came late.
+        """
+        self._check_step(step)
+        row, late, nbytes = {}, {}, 0
+        for name, value in values.items():
+            column = self.columns.get(name)
+            if column is not None and not column.shape and type(value) is float:
+                row[name] = value
+            elif column is None and self.frozen:
+                late[name] = self._late(name, value)
+            else:
+                array = self._read(name, value)
+                column = column or self._admit(name, array)
+                self._check_shape(column, array)
+                row[name] = array.astype(column.variable.dtype) if column.shape else float(array)
+                nbytes += array.nbytes
+        self._check_integers(row)
+        self.pending.append((step, time, row))
+        self.pending_bytes += nbytes
+        self._last = step
+        return late
+
+    def blocks(self, count: int) -> dict[str, np.ndarray]:
+        """Return the first pending rows as arrays, without the variables that none of them has.
+
+        Args:
+            count: number of rows.
+
+        Returns:
+            Arrays (count, ...) by name: the stream's index, `step`, `time`, and the recorded variables.
+        """
+        rows = self.pending[:count]
+        blocks = {
+            self.index: np.arange(self.written, self.written + count),
+            "step": np.array([step for step, _, _ in rows], np.int64),
+            "time": np.array([time for _, time, _ in rows], np.float64),
+        }
+        for name, column in self.columns.items():
+            values = [row.get(name) for _, _, row in rows]
+            if any(value is not None for value in values):
+                blocks[name] = column.block(values)
+        return blocks
+
+    def drop(self, count: int) -> None:
+        """Forget the first pending rows once they are in the file.
+
+        Args:
+            count: number of rows.
+        """
+        self.pending, self.written = self.pending[count:], self.written + count
+        self.pending_bytes = 0
+
+    def _declare(self, variable: Variable) -> None:
+        if variable.name in (*ROW, COMMITTED) or any(dim not in self.sizes for dim in variable.dims):
+            return
+        shape = tuple(self.sizes[dim] for dim in variable.dims)
+        self._add_column(variable, shape)
+
+    def _add_column(self, variable: Variable, shape: tuple[int, ...]) -> Column:
+        dtype = np.dtype(variable.dtype if shape else "f8")
+        variable = Variable(variable.name, variable.dims, variable.long_name, variable.units, dtype.str[1:])
+        column = Column(variable, shape, self.chunk(shape, dtype.itemsize))
+        self.columns[variable.name] = column
+        return column
+
+    def _admit(self, name: str, array: np.ndarray) -> Column:
+        if name in (*ROW, COMMITTED) or name in self.sizes or not name.isidentifier():
+            raise ValueError(
+                f"{self.name}/{name}: expected the name of a variable; {name!r} is a dimension, a column that every "
+                "stream has, or no identifier: choose another name"
+            )
+        variable = self.known.get(name) or _unknown(name, array)
+        if len(variable.dims) != array.ndim:
+            raise ValueError(
+                f"{self.name}/{name}: expected dimensions ({', '.join(variable.dims)}), came shape {array.shape}: "
+                "pass one value per element of each dimension, or record it under another name"
+            )
+        for dim, size in zip(variable.dims, array.shape, strict=True):
+            if self.sizes.setdefault(dim, size) != size:
+                raise ValueError(
+                    f"{self.name}/{name}: expected {self.sizes[dim]} along {dim}, as before, came {size}: "
+                    "correct the stream's coords, or use another dimension for this variable"
+                )
+        return self._add_column(variable, array.shape)
+
+    def _read(self, name: str, value: object) -> np.ndarray:
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{self.name}/{name}: expected a number or an array, came {type(value).__name__} ({error}): "
+                "pass floats, numpy arrays or detached CPU tensors"
+            ) from error
+        if array.dtype.kind not in "fiub":
+            raise ValueError(
+                f"{self.name}/{name}: expected real numbers, came {array.dtype}: record complex values as two "
+                "variables, text in config or attrs"
+            )
+        return array
+
+    def _late(self, name: str, value: object) -> float:
+        array = self._read(name, value)
+        if array.ndim or not self.by_step:
+            what = f"an array of shape {array.shape}" if array.ndim else f"a scalar of {self.name!r}"
+            raise ValueError(late_array(self.name, name, what, array))
+        if len(f"{self.name}/{name}".encode()) > NAME_BYTES:
+            raise ValueError(
+                f"{self.name}/{name}: expected at most {NAME_BYTES} bytes for a name that appears late: shorten it, "
+                "or record it from the first step on"
+            )
+        return float(array)
+
+    def _check_step(self, step: int) -> None:
+        if self._last is None or step > self._last or (not self.by_step and step == self._last):
+            return
+        raise ValueError(
+            f"{self.name}: expected a step after {self._last}, came {step}: record all values of a step in one call"
+        )
+
+    def _check_shape(self, column: Column, array: np.ndarray) -> None:
+        if array.shape != column.shape:
+            raise ValueError(
+                f"{self.name}/{column.variable.name}: expected shape {column.shape}, as before, came {array.shape}: "
+                "record a value whose shape changes under a new name, or in a stream of its own"
+            )
+
+    def _check_integers(self, row: dict) -> None:
+        for name, column in self.columns.items():
+            if column.shape and column.variable.dtype[0] in "iu" and name not in row:
+                raise ValueError(
+                    f"{self.name}/{name}: expected a value in every row, since {column.variable.dtype} has no NaN: "
+                    "record it every time, or declare it with dtype='f8'"
+                )
+
+
+def late_array(stream: str, name: str, what: str, array: np.ndarray) -> str:
+    """Return the message for a value that came after the layout of the file was frozen.
+
+    Args:
+        stream: name of the stream.
+        name: name of the variable.
+        what: what came, as the message shall say it.
+        array: the value.
+
+    Returns:
+        The message, with the declaration that would have made room for it.
+    """
+    dims = tuple(f"{name}_{axis}" for axis in range(array.ndim))
+    known = KNOWN.get(stream, {}).get(name)
+    dims = known.dims if known and len(known.dims) == array.ndim else dims
+    sizes = ", ".join(f"{dim!r}: {size}" for dim, size in zip(dims, array.shape, strict=True))
+    index = INDEX.get(stream, "step")
+    index = "" if index == "step" else f", index={index!r}"
+    return (
+        f"{stream}/{name}: expected before the first rows were written, came {what} later: declare it, "
+        f"Recorder(..., streams=[Stream({stream!r}, [Variable({name!r}, {dims!r})], coords={{{sizes}}}{index})])"
+    )
+
+
+def _unknown(name: str, array: np.ndarray) -> Variable:
+    dims = tuple(f"{name}_{axis}" for axis in range(array.ndim))
+    dtype = "f4" if array.dtype in (np.float32, np.float16) else "f8"
+    return Variable(name, dims, name.replace("_", " "), dtype=dtype)

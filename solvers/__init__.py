@@ -1,0 +1,45 @@
+"""Neural solvers of differential equations, instrumented: they write trajectories that `dynamics` reads."""
+
+from solvers import problems as problems
+from solvers.attention import ResidualBasedAttention as ResidualBasedAttention
+from solvers.cadence import Every as Every
+from solvers.cadence import Logarithmic as Logarithmic
+from solvers.least_squares import Solution as Solution
+from solvers.least_squares import solve_least_squares as solve_least_squares
+from solvers.networks import MLP as MLP
+from solvers.networks import RandomFeatures as RandomFeatures
+from solvers.networks import Sine as Sine
+from solvers.networks import TwoLayer as TwoLayer
+from solvers.operators import AutoDiff as AutoDiff
+from solvers.operators import FiniteDifference as FiniteDifference
+from solvers.optimizers import Torch as Torch
+from solvers.points import Points as Points
+from solvers.points import sample as sample
+from solvers.probes import Probe as Probe
+from solvers.training import Run as Run
+from solvers.training import Step as Step
+from solvers.training import steps as steps
+from solvers.training import train as train
+
+__all__ = [
+    "MLP",
+    "AutoDiff",
+    "Every",
+    "FiniteDifference",
+    "Logarithmic",
+    "Points",
+    "Probe",
+    "RandomFeatures",
+    "ResidualBasedAttention",
+    "Run",
+    "Sine",
+    "Solution",
+    "Step",
+    "Torch",
+    "TwoLayer",
+    "problems",
+    "sample",
+    "solve_least_squares",
+    "steps",
+    "train",
+]

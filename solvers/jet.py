@@ -1,0 +1,157 @@
+"""A network's values and partial derivatives at a set of points, by axis letters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations_with_replacement
+
+from torch import Tensor
+
+TIME = "t"
+NORMAL = "n"
+_TERM = re.compile(r"([+-]?)(\d*\.?\d*)([a-zA-Z]*)")
+
+
+@lru_cache(maxsize=256)
+def parse_partial(name: str, axes: tuple[str, ...]) -> Mapping[str, float]:
+    """Split a partial into single derivatives and their coefficients.
+
+    `"xxxx+2xxyy+yyyy"` is u_xxxx + 2 u_xxyy + u_yyyy. Letters are sorted by axis, so "yx" is "xy". The aliases
+    "laplacian" and "bilaplacian" run over the space axes (all but "t"); "" is the value itself.
+
+    Args:
+        name: the partial, as a user writes it.
+        axes: the axis letters of the domain.
+
+    Returns:
+        Canonical letters -> coefficient.
+
+    Raises:
+        ValueError: a letter that is no axis, or text that is no partial.
+
+    Example:
+        >>> parse_partial("xx+2yx", ("x", "y"))
+        {'xx': 1.0, 'xy': 2.0}
+        >>> parse_partial("bilaplacian", ("x", "y"))
+        {'xxxx': 1.0, 'xxyy': 2.0, 'yyyy': 1.0}
+    """
+    space = [axis for axis in axes if axis != TIME]
+    if name == "laplacian":
+        return {axis * 2: 1.0 for axis in space}
+    if name == "bilaplacian":
+        pairs = combinations_with_replacement(space, 2)
+        return {first * 2 + second * 2: 1.0 if first == second else 2.0 for first, second in pairs}
+    if name == "":
+        return {"": 1.0}
+    parts: dict[str, float] = {}
+    position = 0
+    while position < len(name):
+        match = _TERM.match(name, position)
+        sign, number, letters = match.groups()
+        if not letters or (position and not sign):
+            raise ValueError(_not_a_partial(name, axes))
+        if unknown := sorted(set(letters) - set(axes)):
+            raise ValueError(_not_a_partial(name, axes, f"; {', '.join(unknown)} is no axis"))
+        canonical = "".join(sorted(letters, key=axes.index))
+        coefficient = float(number or 1) * (-1 if sign == "-" else 1)
+        parts[canonical] = parts.get(canonical, 0.0) + coefficient
+        position = match.end()
+    return parts
+
+
+def _not_a_partial(name: str, axes: tuple[str, ...], detail: str = "") -> str:
+    return (
+        f"{name!r} is not a partial{detail}: expected letters of the axes {', '.join(axes)} such as {axes[0] * 2!r}, "
+        f"a sum such as 'xx+yy', 'laplacian', 'bilaplacian', or 'n' on the boundary"
+    )
+
+
+def single_partials(partials: Iterable[str], axes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the single derivatives that a list of partials needs, lowest order first.
+
+    Args:
+        partials: as a user writes them; "n" (the normal derivative) needs every first derivative in space.
+        axes: the axis letters of the domain.
+
+    Returns:
+        Canonical letters without repetition; the value "" always comes first.
+
+    Example:
+        >>> single_partials(["xx+yy", "n"], ("x", "y"))
+        ('', 'x', 'y', 'xx', 'yy')
+    """
+    needed = {""}
+    for name in partials:
+        needed |= {axis for axis in axes if axis != TIME} if name == NORMAL else set(parse_partial(name, axes))
+    return tuple(sorted(needed, key=lambda letters: (len(letters), [axes.index(letter) for letter in letters])))
+
+
+@dataclass(frozen=True, eq=False)
+class Jet:
+    """Values and partials of a network at points, each (n, components), rows interior, boundary, initial.
+
+    `jet[""]` is u, `jet["xx"]` is u_xx, `jet["xx+yy"]` and `jet["laplacian"]` are sums of what was planned, `jet["n"]`
+    is the normal derivative at boundary rows. `jet.interior`, `jet.boundary` and `jet.initial` are views.
+
+    Args:
+        axes: the axis letters.
+        values: single derivatives, canonical letters -> (n, components).
+        counts: numbers of interior, boundary and initial rows.
+        normals: outward unit normals of the boundary rows, (boundary, axes), or None.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[2.0]])
+        >>> jet = Jet(("x",), {"": x**3, "xx": 6 * x}, (1, 0, 0))
+        >>> jet["xx"].item()
+        12.0
+    """
+
+    axes: tuple[str, ...]
+    values: Mapping[str, Tensor]
+    counts: tuple[int, int, int]
+    normals: Tensor | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name == NORMAL:
+            return self._normal()
+        parts = parse_partial(name, self.axes)
+        if missing := [letters for letters in parts if letters not in self.values]:
+            raise KeyError(
+                f"partial {missing[0]!r} was not planned; expected one of {sorted(self.values)}: "
+                f"add it to the partials given to operator.plan"
+            )
+        terms = [self.values[letters] if c == 1 else c * self.values[letters] for letters, c in parts.items()]
+        return sum(terms[1:], terms[0])
+
+    def _normal(self) -> Tensor:
+        if self.normals is None or self.counts[0] or self.counts[2]:
+            raise KeyError("'n' exists on boundary rows with normals only: take jet.boundary, give Points(normals=...)")
+        space = [(i, axis) for i, axis in enumerate(self.axes) if axis != TIME]
+        terms = [self.normals[:, i : i + 1] * self[axis] for i, axis in space]
+        return sum(terms[1:], terms[0])
+
+    def _rows(self, kind: int) -> Jet:
+        start = sum(self.counts[:kind])
+        rows = slice(start, start + self.counts[kind])
+        counts = tuple(count if i == kind else 0 for i, count in enumerate(self.counts))
+        values = {letters: value[rows] for letters, value in self.values.items()}
+        return replace(self, values=values, counts=counts, normals=self.normals if kind == 1 else None)
+
+    @property
+    def interior(self) -> Jet:
+        """The rows of the interior points, as a jet of views."""
+        return self._rows(0)
+
+    @property
+    def boundary(self) -> Jet:
+        """The rows of the boundary points, as a jet of views."""
+        return self._rows(1)
+
+    @property
+    def initial(self) -> Jet:
+        """The rows of the initial points, as a jet of views."""
+        return self._rows(2)

@@ -1,0 +1,237 @@
+"""The loss as a function of the flat parameter vector: residual terms, their weights, value and gradient, lazily."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from solvers.operators.operator import Operator, Plan
+from solvers.optimizers.optimizer import FlatParameters
+from solvers.points import Points
+from solvers.problems.problem import Condition, Problem
+
+INTERIOR = "interior"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One loss evaluation, as the file keeps it: loss, gradient norm and distance from where the step began."""
+
+    loss: float
+    gradient_norm: float
+    step_length: float
+
+
+class Objective:
+    """Loss of a network on a problem, L = w_0 mean((lambda r)^2) + sum_k w_k mean(r_k^2).
+
+    The first term is the equation's residual on the interior points, the others are the conditions. `attention` holds
+    lambda, or None for lambda = 1. Evaluations at an unchanged vector are shared, so a probe or an optimizer that asks
+    again pays nothing.
+
+    Args:
+        problem: equation and conditions.
+        network: maps (n, axes) to (n, components).
+        operator: how derivatives are taken.
+        points: collocation points, on the network's device and in its dtype.
+
+    Raises:
+        ValueError: points that do not match the problem, or partials that the operator cannot reach.
+    """
+
+    def __init__(self, problem: Problem, network: nn.Module, operator: Operator, points: Points):
+        problem.check(points)
+        self.problem, self.network, self.operator, self.points = problem, network, operator, points
+        self.parameters = FlatParameters(network, {c.name: c.start for c in problem.coefficients})
+        self.plan = operator.plan(points.only(INTERIOR), problem.partials)
+        self.conditions = [Term.of(condition, operator, points) for condition in problem.conditions]
+        self.attention: Tensor | None = None
+        self.evaluations = 0
+        self._history: list[Counted] = []
+        self._latest: tuple[int, Evaluation] | None = None
+        self._origin = self.vector.clone()
+
+    @property
+    def vector(self) -> Tensor:
+        """The flat parameters."""
+        return self.parameters.vector
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the loss terms, the interior first."""
+        return (INTERIOR, *(term.condition.name for term in self.conditions))
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Fixed weights of the terms."""
+        return (1.0, *(term.condition.weight for term in self.conditions))
+
+    def __call__(self, vector: Tensor) -> Evaluation:
+        """Return the evaluation at the vector.
+
+        Args:
+            vector: the buffer itself, or values to be written into it.
+
+        Returns:
+            Lazy residuals, value and gradient.
+        """
+        if vector is not self.vector:
+            self.vector.copy_(vector)
+        version = self.vector._version
+        if self._latest is None or self._latest[0] != version:
+            self.evaluations += 1
+            self._latest = (version, Evaluation(self))
+        return self._latest[1]
+
+    def begin_step(self) -> Evaluation:
+        """Return the evaluation at the current vector and measure step lengths from here.
+
+        Returns:
+            The evaluation that the step starts from.
+        """
+        self._origin.copy_(self.vector)
+        self._history.clear()
+        return self(self.vector)
+
+    def evaluated(self) -> list[Counted]:
+        """Return the evaluations since `begin_step` whose gradient was taken.
+
+        Returns:
+            In order.
+        """
+        return list(self._history)
+
+    def update_norm(self) -> float:
+        """Return how far the vector has moved since `begin_step`.
+
+        Returns:
+            2-norm of the difference.
+        """
+        return float(torch.linalg.vector_norm(self.vector - self._origin))
+
+    def interior_residual(self, plan: Plan, network=None) -> Tensor:
+        """Return the equation's residual on a plan of interior points.
+
+        Args:
+            plan: of the problem's partials.
+            network: another function in the network's place, or None.
+
+        Returns:
+            (n, equations).
+        """
+        jet = plan(network or self.network)
+        return self.problem.residual(jet, plan.points.interior, self.parameters.coefficients)
+
+    def condition_loss(self) -> Tensor:
+        """Return the weighted sum of the conditions' mean squares, with its graph.
+
+        Returns:
+            A scalar; zero where there is no condition.
+        """
+        losses = [w * mean_square(r) for w, r in zip(self.weights[1:], self.condition_residuals(), strict=True)]
+        return sum(losses, self.vector.new_zeros(()))
+
+    def condition_residuals(self) -> list[Tensor]:
+        """Return the residual of each condition.
+
+        Returns:
+            One (n, equations) tensor a condition.
+        """
+        return [term.residual(self.network, self.parameters.coefficients) for term in self.conditions]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A condition bound to its points."""
+
+    condition: Condition
+    plan: Plan
+    rows: Tensor
+    normals: Tensor
+
+    @classmethod
+    def of(cls, condition: Condition, operator: Operator, points: Points) -> Term:
+        """Bind a condition to its points.
+
+        Args:
+            condition: names its points.
+            operator: plans its partials.
+            points: all of the problem's.
+
+        Returns:
+            The term.
+        """
+        own = points.only(condition.where)
+        return cls(condition, operator.plan(own, condition.partials), own.rows, own.normals)
+
+    def residual(self, network: nn.Module, coefficients) -> Tensor:
+        """Return the condition's residual.
+
+        Args:
+            network: maps points to values.
+            coefficients: unknown scalars by name.
+
+        Returns:
+            (n, equations).
+        """
+        return self.condition.residual(self.plan(network), self.rows, self.normals, coefficients)
+
+
+class Evaluation:
+    """Residuals, loss and gradient at one parameter vector; each is computed when first asked for."""
+
+    def __init__(self, objective: Objective):
+        self._objective = objective
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """The equation's residual on the interior points, (n, equations), with its graph."""
+        return self._objective.interior_residual(self._objective.plan)
+
+    @cached_property
+    def _losses(self) -> tuple[Tensor, Tensor]:
+        """Raw and weighted mean square of every term, each (terms,)."""
+        objective = self._objective
+        conditions = [mean_square(residual) for residual in objective.condition_residuals()]
+        raw = torch.stack([mean_square(self.residual), *conditions])
+        first = raw[0] if objective.attention is None else mean_square(objective.attention[:, None] * self.residual)
+        return raw.detach(), torch.stack([first, *raw[1:]]) * raw.new_tensor(objective.weights)
+
+    @cached_property
+    def value(self) -> Tensor:
+        """The loss, a scalar with its graph; the attention weights of the moment are used."""
+        return self._losses[1].sum()
+
+    @property
+    def raw(self) -> Tensor:
+        """Unweighted mean square of each term, (terms,)."""
+        return self._losses[0]
+
+    @property
+    def effective_weights(self) -> Tensor:
+        """Weighted over raw, (terms,): loss = sum of effective weight * raw also under attention."""
+        return self._losses[1].detach() / self.raw
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Gradient of the loss in the flat buffer, (parameters,); frees the graph and counts the evaluation."""
+        objective = self._objective
+        gradient = objective.parameters.gradient(self.value)
+        norm = float(torch.linalg.vector_norm(gradient))
+        objective._history.append(Counted(float(self.value.detach()), norm, objective.update_norm()))
+        return gradient
+
+
+def mean_square(residual: Tensor) -> Tensor:
+    """Return the mean over points of the sum over equations of the square.
+
+    Args:
+        residual: (n, equations).
+
+    Returns:
+        A scalar.
+    """
+    return residual.square().sum() / len(residual)

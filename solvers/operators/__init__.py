@@ -1,0 +1,8 @@
+"""Interchangeable derivative operators: `operator.plan(points, partials)`, then `plan(network)`."""
+
+from solvers.operators.autodiff import AutoDiff as AutoDiff
+from solvers.operators.finite_difference import FiniteDifference as FiniteDifference
+from solvers.operators.operator import Operator as Operator
+from solvers.operators.operator import Plan as Plan
+
+__all__ = ["AutoDiff", "FiniteDifference", "Operator", "Plan"]

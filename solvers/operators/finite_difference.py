@@ -1,0 +1,215 @@
+"""Central finite differences through the network: evaluate it at x +- h and combine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from solvers.jet import Jet
+from solvers.operators.operator import Network, reachable_partials
+from solvers.points import Points
+
+
+@lru_cache
+def central_weights(derivative: int, order: int) -> tuple[tuple[int, ...], tuple[float, ...], float]:
+    """Return the central stencil of a 1-D derivative on unit spacing.
+
+    Weights solve sum_j w_j j^k = k! [k = derivative] for k = 0 .. 2r, so the stencil is exact on polynomials up
+    to degree derivative + order - 1.
+
+    Args:
+        derivative: 0 to 4.
+        order: of accuracy, 2 or 4.
+
+    Returns:
+        Offsets, weights, and the constant C of the leading error C h^order u^(derivative + order).
+
+    Example:
+        >>> central_weights(2, 2)
+        ((-1, 0, 1), (1.0, -2.0, 1.0), 0.08333333333333333)
+    """
+    if derivative == 0:
+        return (0,), (1.0,), 0.0
+    radius = (derivative - 1) // 2 + order // 2
+    offsets = np.arange(-radius, radius + 1)
+    moments = np.vander(offsets, increasing=True).T.astype(float)
+    target = np.zeros(len(offsets))
+    target[derivative] = math.factorial(derivative)
+    # The exact weights are rationals of small denominator: rounding to them removes the solver's round-off.
+    weights = [Fraction(w).limit_denominator(1000) for w in np.linalg.solve(moments, target)]
+    power = derivative + order
+    constant = sum(w * int(j) ** power for w, j in zip(weights, offsets, strict=True)) / math.factorial(power)
+    return tuple(offsets.tolist()), tuple(float(w) for w in weights), float(constant)
+
+
+@dataclass(frozen=True)
+class FiniteDifference:
+    """Central differences of the whole network, ansatz included, at x +- h, also outside the domain.
+
+    Error = C h^order u^(m + order) + O(eps / h^m) for a derivative of order m. Needs no autograd in x: a step
+    costs a forward and backward pass over (stencil points) x n rows.
+
+    Args:
+        step: h, for every partial; None balances truncation and round-off for each derivative order and the points'
+            dtype, h = (m eps sum|w| / (order |C|))^(1 / (m + order)).
+        order: of accuracy, 2 or 4.
+
+    Raises:
+        ValueError: another order, or a step that is not a positive finite number.
+
+    Example:
+        >>> plan = FiniteDifference(step=1e-2).plan(Points([[0.5]], axes="x"), ["xx"])
+        >>> round(plan(lambda x: x**4)["xx"].item() - 3.0, 6)
+        0.0002
+    """
+
+    step: float | None = None
+    order: int = 2
+
+    def __post_init__(self):
+        if self.order not in (2, 4):
+            raise ValueError(f"expected a central scheme of order 2 or 4, came {self.order}")
+        if self.step is not None and not 0 < self.step < math.inf:
+            raise ValueError(f"expected a positive finite step, came {self.step}")
+
+    @property
+    def max_partial(self) -> int:
+        """Fourth derivatives: above, round-off leaves too few digits in float64."""
+        return 4
+
+    @property
+    def exact(self) -> bool:
+        """False: truncation and round-off both matter."""
+        return False
+
+    def plan(self, points: Points, partials: Sequence[str]) -> FiniteDifferencePlan:
+        """Choose steps, stencils and shifted points for the partials.
+
+        Args:
+            points: where; one or two axes in a partial.
+            partials: which, by axis letters.
+
+        Returns:
+            A plan with `steps`, `truncation` and `roundoff`, each single derivative -> value.
+
+        Raises:
+            ValueError: no points, unknown letters, an order above 4, or a step that leaves no digit above round-off.
+        """
+        singles = reachable_partials(self, points, partials)
+        stencils = {letters: self._stencil(letters, points) for letters in singles}
+        shifts = sorted({shift for stencil in stencils.values() for shift in stencil.weights})
+        weights = [[stencils[letters].weights.get(shift, 0.0) for shift in shifts] for letters in singles]
+        like = points.interior
+        offsets = torch.tensor(shifts, dtype=like.dtype, device=like.device)
+        rows = (points.rows[None] + offsets[:, None]).reshape(-1, len(points.axes))
+        return FiniteDifferencePlan(points, singles, rows, like.new_tensor(weights), stencils)
+
+    def _stencil(self, letters: str, points: Points) -> Stencil:
+        if len(set(letters)) > 2:
+            raise ValueError(f"FiniteDifference mixes at most two axes in a partial, came {letters!r}: use AutoDiff()")
+        lines = [central_weights(letters.count(axis), self.order) for axis in points.axes]
+        power = len(letters)
+        size = math.prod(sum(abs(w) for w in weights) for _, weights, _ in lines)
+        constant = sum(abs(c) for _, _, c in lines)
+        eps = torch.finfo(points.interior.dtype).eps
+        step = (
+            self.step or (power * eps * size / (self.order * constant)) ** (1 / (power + self.order)) if power else 0.0
+        )
+        roundoff = eps * size / step**power if power else eps
+        reach = float(points.rows.abs().max())
+        if roundoff >= 1 or (power and step <= eps * reach):
+            raise ValueError(
+                f"step {step:g} is below round-off for {letters!r} in {_name(points.interior.dtype)}: "
+                f"an O(1) derivative would carry an error of {roundoff:.1g}; expected at least "
+                f"{(eps * size) ** (1 / power):.1g}, or step=None for the best one, or AutoDiff()"
+            )
+        weights = {}
+        for combination in product(*(zip(offsets, w, strict=True) for offsets, w, _ in lines)):
+            shift = tuple(step * offset for offset, _ in combination)
+            weights[shift] = math.prod(w for _, w in combination) / (step**power if power else 1.0)
+        return Stencil(step, {s: w for s, w in weights.items() if w}, constant * step**self.order, roundoff)
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """Shifts and weights of one partial, its step, and its two errors per unit of what they multiply.
+
+    `truncation` multiplies the derivative of order m + order of u, `roundoff` multiplies the size of u.
+    """
+
+    step: float
+    weights: Mapping[tuple[float, ...], float]
+    truncation: float
+    roundoff: float
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteDifferencePlan:
+    """Shifted points (shift slowest) and the weights that turn their values into partials."""
+
+    points: Points
+    singles: tuple[str, ...]
+    rows: Tensor
+    weights: Tensor
+    stencils: Mapping[str, Stencil]
+
+    @property
+    def steps(self) -> dict[str, float]:
+        """The step h of each single derivative."""
+        return {letters: stencil.step for letters, stencil in self.stencils.items() if letters}
+
+    @property
+    def truncation(self) -> dict[str, float]:
+        """|C| h^order of each single derivative: times the derivative of order m + order it is the error."""
+        return {letters: stencil.truncation for letters, stencil in self.stencils.items() if letters}
+
+    @property
+    def roundoff(self) -> dict[str, float]:
+        """Eps sum|w| / h^m of each single derivative: times the size of u it is the error."""
+        return {letters: stencil.roundoff for letters, stencil in self.stencils.items() if letters}
+
+    def __call__(self, network: Network) -> Jet:
+        """Return the jet of a network.
+
+        Args:
+            network: maps (n, axes) to (n, components), also outside the domain.
+
+        Returns:
+            The jet, differentiable in the network's parameters.
+
+        Raises:
+            ValueError: the network is finite at the points but not at a shifted point.
+        """
+        count = sum(self.points.counts)
+        values = network(self.rows)
+        components = values.shape[1]
+        shifted = values.reshape(-1, count * components)
+        partials = (self.weights @ shifted).reshape(-1, count, components)
+        if not torch.isfinite(partials.detach().sum()):
+            self._refuse_outside(shifted.detach())
+        jet = dict(zip(self.singles, partials.unbind(), strict=True))
+        return Jet(self.points.axes, jet, self.points.counts, self.points.normals)
+
+    def _refuse_outside(self, shifted: Tensor) -> None:
+        """Raise where only shifted points are not finite; a network finite nowhere has diverged, which is data."""
+        finite = torch.isfinite(shifted).all(dim=1)
+        centre = (self.rows.reshape(len(shifted), -1, len(self.points.axes))[:, 0] == self.points.rows[0]).all(dim=1)
+        if finite[centre].all() and not finite.all():
+            bad = int((~finite).nonzero()[0])
+            where = self.rows.reshape(len(shifted), -1, len(self.points.axes))[bad, 0].tolist()
+            raise ValueError(
+                f"the network is not finite at a shifted point such as {where}; finite differences evaluate it outside "
+                f"the domain and expect finite values there: use AutoDiff(), a smaller step, or another ansatz"
+            )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

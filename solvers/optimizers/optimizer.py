@@ -1,0 +1,138 @@
+"""The optimizer protocol, and the flat parameter buffer that every optimizer works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Evaluated(Protocol):
+    """What an optimizer may ask of the loss at one vector; each is computed when first asked for."""
+
+    @property
+    def value(self) -> Tensor:
+        """The loss, a scalar."""
+        ...
+
+    @property
+    def gradient(self) -> Tensor:
+        """Its gradient, (parameters,)."""
+        ...
+
+
+Objective = Callable[[Tensor], Evaluated]
+"""The loss as a function of the flat vector."""
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What one optimizer step did.
+
+    Args:
+        learning_rate: in use during the step; NaN where the notion does not apply.
+        stopped: None, or the reason why another step would change nothing.
+    """
+
+    learning_rate: float = float("nan")
+    stopped: str | None = None
+
+
+class Optimizer(Protocol):
+    """Pure `init` and `step`: the state goes in and comes out; `state.vector` holds the parameters."""
+
+    def init(self, vector: Tensor) -> Any:
+        """Return the state at the start.
+
+        Args:
+            vector: (parameters,) flat buffer.
+
+        Returns:
+            A state with an attribute `vector`.
+        """
+        ...
+
+    def step(self, objective: Objective, state: Any) -> tuple[Any, StepInfo]:
+        """Make one step.
+
+        Args:
+            objective: vector -> evaluation with value and gradient, lazily.
+            state: from `init` or the last step.
+
+        Returns:
+            The next state and what happened.
+        """
+        ...
+
+
+class FlatParameters:
+    """One contiguous buffer that all parameters of a network, and the unknown coefficients, are views of.
+
+    Writing to `vector` changes the network; nothing is copied per step.
+
+    Args:
+        network: its trainable parameters move into the buffer, in order.
+        coefficients: starting values of unknown scalars, by name, at the buffer's end.
+
+    Raises:
+        ValueError: the network has no trainable parameter, or parameters on several devices or dtypes.
+
+    Example:
+        >>> network = nn.Linear(2, 1, bias=False)
+        >>> flat = FlatParameters(network)
+        >>> _ = flat.vector.fill_(3.0)
+        >>> network.weight.tolist()
+        [[3.0, 3.0]]
+    """
+
+    def __init__(self, network: nn.Module, coefficients: dict[str, float] | None = None):
+        self.names = [name for name, p in network.named_parameters() if p.requires_grad]
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError(f"{type(network).__name__} has no trainable parameter")
+        if len({(p.dtype, p.device) for p in self.parameters}) > 1:
+            raise ValueError(
+                "expected all parameters on one device and in one dtype: call network.to(device, dtype) first"
+            )
+        like = self.parameters[0]
+        self.coefficients = {
+            name: torch.tensor(value, dtype=like.dtype, device=like.device, requires_grad=True)
+            for name, value in (coefficients or {}).items()
+        }
+        leaves = self.leaves
+        self.vector = torch.cat([leaf.detach().reshape(-1) for leaf in leaves])
+        start = 0
+        for leaf in leaves:
+            leaf.data = self.vector[start : start + leaf.numel()].view(leaf.shape)
+            start += leaf.numel()
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The tensors behind the buffer: parameters, then coefficients."""
+        return [*self.parameters, *self.coefficients.values()]
+
+    def gradient(self, value: Tensor) -> Tensor:
+        """Return the gradient of a scalar in the buffer's order; a parameter that does not occur gets zeros.
+
+        Args:
+            value: scalar with a graph, which is freed.
+
+        Returns:
+            (parameters,).
+        """
+        return flatten(torch.autograd.grad(value, self.leaves, materialize_grads=True))
+
+
+def flatten(tensors: Sequence[Tensor]) -> Tensor:
+    """Join tensors into one flat vector.
+
+    Args:
+        tensors: any shapes, one dtype and device.
+
+    Returns:
+        1-D.
+    """
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])

@@ -1,0 +1,131 @@
+"""Torch's own optimizers behind the protocol: the one stateful exception."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solvers.optimizers.optimizer import Objective, StepInfo
+
+
+@dataclass(eq=False)
+class TorchState:
+    """The flat vector, torch's optimizer on it, and its scheduler."""
+
+    vector: Tensor
+    optimizer: torch.optim.Optimizer
+    scheduler: Any = None
+
+
+class Torch:
+    """Any `torch.optim` optimizer on the flat vector, with an optional learning-rate scheduler.
+
+    The whole network is one tensor, so an elementwise optimizer takes one kernel a step instead of one a parameter.
+    L-BFGS stops where torch's own tests say that nothing is left to gain, and the reason is kept.
+
+    Args:
+        factory: the optimizer's class.
+        scheduler: optimizer -> learning-rate scheduler, such as `functools.partial(StepLR, step_size=100)`; stepped
+            once a step.
+        **options: of the class.
+
+    Raises:
+        ValueError: an option that the class does not have.
+
+    Example:
+        >>> Torch(torch.optim.Adam, lr=1e-3).options
+        {'lr': 0.001}
+    """
+
+    def __init__(
+        self,
+        factory: type[torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+        **options,
+    ):
+        known = [name for name in inspect.signature(factory).parameters if name != "params"]
+        if unknown := sorted(set(options) - set(known)):
+            raise ValueError(f"torch.optim.{factory.__name__} has no option {unknown[0]!r}; it has {', '.join(known)}")
+        self.factory, self.scheduler, self.options = factory, scheduler, options
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        options += "" if self.scheduler is None else f", scheduler={self.scheduler!r}"
+        return f"Torch({self.factory.__name__}{options})"
+
+    @property
+    def many_evaluations(self) -> bool:
+        """Whether a step evaluates the loss several times, as L-BFGS does."""
+        return inspect.signature(self.factory.step).parameters["closure"].default is inspect.Parameter.empty
+
+    def init(self, vector: Tensor) -> TorchState:
+        """Return torch's optimizer on the vector.
+
+        Args:
+            vector: (parameters,) flat buffer; it is updated in place.
+
+        Returns:
+            The state.
+        """
+        optimizer = self.factory([vector], **self.options)
+        return TorchState(vector, optimizer, self.scheduler and self.scheduler(optimizer))
+
+    def step(self, objective: Objective, state: TorchState) -> tuple[TorchState, StepInfo]:
+        """Make one step of torch's optimizer; for L-BFGS that is up to `max_iter` iterations.
+
+        Args:
+            objective: vector -> evaluation.
+            state: from `init`; torch updates it in place.
+
+        Returns:
+            The same state and what happened.
+        """
+
+        def closure() -> Tensor:
+            evaluation = objective(state.vector)
+            state.vector.grad = evaluation.gradient
+            return evaluation.value.detach()
+
+        rate = float(state.optimizer.param_groups[0]["lr"])
+        done = state.optimizer.state[state.vector].get("n_iter", 0) if self.many_evaluations else 0
+        version = state.vector._version
+        state.optimizer.step(closure)
+        if state.scheduler is not None:
+            state.scheduler.step()
+        stopped = None
+        if isinstance(state.optimizer, torch.optim.LBFGS):
+            stopped = _lbfgs_stop(objective, state, done, moved=state.vector._version != version)
+        return state, StepInfo(rate, stopped)
+
+
+def _lbfgs_stop(objective: Objective, state: TorchState, done: int, moved: bool) -> str | None:
+    """Return which of torch's tests ended L-BFGS, or None where it only used up its iterations.
+
+    torch.optim.LBFGS tests in this order and tells nobody: gradient before starting; directional derivative; iteration
+    and evaluation limits; gradient; step; change of loss.
+    """
+    group = state.optimizer.param_groups[0]
+    memory = state.optimizer.state[state.vector]
+    iterations = memory["n_iter"] - done
+    tolerance = f"tolerance_change = {group['tolerance_change']:g}"
+    if iterations == 0:
+        return f"gradient below tolerance_grad = {group['tolerance_grad']:g}"
+    if not torch.isfinite(state.vector).all():
+        return None
+    if not moved or float(memory["prev_flat_grad"].dot(memory["d"])) > -group["tolerance_change"]:
+        return f"no descent left: directional derivative above -{tolerance}"
+    if iterations >= group["max_iter"]:
+        return None
+    if float((memory["d"] * memory["t"]).abs().max()) <= group["tolerance_change"]:
+        return f"step below {tolerance}"
+    latest = objective(state.vector)
+    if float(latest.gradient.abs().max()) <= group["tolerance_grad"]:
+        return f"gradient below tolerance_grad = {group['tolerance_grad']:g}"
+    if abs(float(latest.value.detach()) - memory["prev_loss"]) < group["tolerance_change"]:
+        return f"change of loss below {tolerance}"
+    return None

@@ -1,0 +1,212 @@
+"""Collocation points: where a residual is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import torch
+from scipy.stats import qmc
+from torch import Tensor
+
+from solvers.domain import Box
+from solvers.jet import TIME
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Interior, boundary, initial and ghost points of a problem; arrays are converted to float64 tensors.
+
+    Args:
+        interior: (n, axes) points where the equation holds.
+        boundary: (m, axes) points on the boundary, or None.
+        initial: (k, axes) points at the initial time, or None.
+        ghost: (g, axes) points outside, evaluated but never rows, or None.
+        normals: (m, axes) outward unit normals of the boundary points, or None.
+        parts: names of boundary parts -> indices into `boundary`.
+        times: (steps,) a time grid: the points are then nodes x times, time slowest.
+        axes: the axis letters.
+
+    Raises:
+        ValueError: an array whose shape or values do not fit the axes.
+
+    Example:
+        >>> Points(interior=np.zeros((5, 2)), axes=("x", "y")).counts
+        (5, 0, 0)
+    """
+
+    interior: Tensor
+    boundary: Tensor | None = None
+    initial: Tensor | None = None
+    ghost: Tensor | None = None
+    normals: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    times: Tensor | None = None
+    axes: tuple[str, ...] = ("x",)
+
+    def __post_init__(self):
+        object.__setattr__(self, "axes", tuple(self.axes))
+        for name in ("interior", "boundary", "initial", "ghost", "normals"):
+            object.__setattr__(self, name, self._checked(name))
+        if len(self.normals) not in (0, len(self.boundary)):
+            raise ValueError(f"expected one normal a boundary point ({len(self.boundary)}), came {len(self.normals)}")
+
+    def _checked(self, name: str) -> Tensor:
+        value = getattr(self, name)
+        if value is None:
+            like = self.interior if isinstance(self.interior, Tensor) else torch.empty(0, dtype=torch.float64)
+            return like.new_empty((0, len(self.axes)))
+        value = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value, dtype=np.float64))
+        if value.ndim != 2 or value.shape[1] != len(self.axes):
+            raise ValueError(
+                f"{name}: expected shape (n, {len(self.axes)}) for axes {self.axes}, came {tuple(value.shape)}"
+            )
+        if not value.is_floating_point() or not torch.isfinite(value).all():
+            raise ValueError(
+                f"{name}: expected finite floating-point coordinates, came {value.dtype} or non-finite values"
+            )
+        return value
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Numbers of interior, boundary and initial points."""
+        return len(self.interior), len(self.boundary), len(self.initial)
+
+    @property
+    def rows(self) -> Tensor:
+        """All points that become rows of a jet: interior, boundary, initial."""
+        return torch.cat([self.interior, self.boundary, self.initial])
+
+    def to(self, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float64) -> Points:
+        """Return the same points on another device or in another dtype.
+
+        Args:
+            device: where the tensors live.
+            dtype: float32 or float64.
+
+        Returns:
+            New points; indices in `parts` keep their type.
+        """
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in moved.items():
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device=device, dtype=dtype)
+        moved["parts"] = {name: index.to(device) for name, index in self.parts.items()}
+        return Points(**moved)
+
+    def only(self, where: str | tuple[str, ...]) -> Points:
+        """Return one kind of points alone: "interior", "boundary", "initial", or parts of the boundary by name.
+
+        Args:
+            where: a kind, a part's name, or several parts' names, whose points are then stacked in that order.
+
+        Returns:
+            Points that hold nothing else.
+
+        Raises:
+            ValueError: no such kind or part.
+
+        Example:
+            >>> box = Box(("x",), (0.0,), (1.0,))
+            >>> sample(box, interior=4).only("x+").boundary.tolist()
+            [[1.0]]
+        """
+        empty = replace(
+            self, interior=self.interior[:0], boundary=None, initial=None, ghost=None, normals=None, parts={}
+        )
+        if where in ("interior", "initial"):
+            return replace(empty, **{where: getattr(self, where)})
+        if where == "boundary":
+            return replace(empty, boundary=self.boundary, normals=self.normals)
+        names = (where,) if isinstance(where, str) else where
+        if missing := [name for name in names if name not in self.parts]:
+            raise ValueError(
+                f"points have no part {missing[0]!r}; expected interior, boundary, initial or {sorted(self.parts)}: "
+                f"give Points(parts={{{missing[0]!r}: indices}})"
+            )
+        index = torch.cat([self.parts[name] for name in names])
+        normals = self.normals[index] if len(self.normals) else None
+        return replace(empty, boundary=self.boundary[index], normals=normals)
+
+
+def sample(
+    domain: Box,
+    *,
+    interior: int = 1024,
+    boundary: int = 256,
+    initial: int = 128,
+    method: str = "lhs",
+    seed: int = 0,
+) -> Points:
+    """Draw the collocation points of a box, once and reproducibly.
+
+    Args:
+        domain: the box.
+        interior: number of interior points (a grid rounds it to a power of the dimension).
+        boundary: number of boundary points in all, shared among the faces; a 1-D box always has its two ends.
+        initial: number of points at the initial time; ignored where there is no time axis.
+        method: "lhs" (Latin hypercube, the setting of the papers) or "grid" (uniform, faces excluded).
+        seed: of the random draws.
+
+    Returns:
+        Points in float64 on the CPU, with normals and one part a face; the two faces of a periodic axis are paired.
+
+    Raises:
+        ValueError: an unknown method, or a count below 1.
+
+    Example:
+        >>> sample(Box(("x", "y"), (-1.0, -1.0), (1.0, 1.0)), interior=9, boundary=8, method="grid").counts
+        (9, 8, 0)
+    """
+    if method not in ("lhs", "grid"):
+        raise ValueError(f"unknown sampling method {method!r}; expected 'lhs' or 'grid'")
+    if min(interior, boundary, initial) < 1:
+        raise ValueError(f"expected at least one point of each kind, came {interior=}, {boundary=}, {initial=}")
+    rng = np.random.default_rng(seed)
+    faces, normals, parts = _faces(domain, boundary, method, rng)
+    start = None
+    if TIME in domain.axes:
+        start = domain.scale(_unit(len(domain.axes), initial, method, rng, pinned={domain.axes.index(TIME): 0.0}))
+    inside = domain.scale(_unit(len(domain.axes), interior, method, rng))
+    return Points(inside, faces, start, None, normals, parts, axes=domain.axes)
+
+
+def _unit(dimension: int, count: int, method: str, rng, pinned: Mapping[int, float] | None = None) -> Tensor:
+    """Return `count` points of the unit cube, some coordinates pinned to a face."""
+    pinned = pinned or {}
+    free = [i for i in range(dimension) if i not in pinned]
+    unit = np.empty((count, dimension))
+    if not free:
+        unit = unit[:1]
+    elif method == "lhs":
+        unit[:, free] = qmc.LatinHypercube(len(free), rng=rng).random(count)
+    else:
+        side = max(1, round(count ** (1 / len(free))))
+        line = (np.arange(side) + 1) / (side + 1)
+        grid = np.stack(np.meshgrid(*[line] * len(free), indexing="ij"), axis=-1).reshape(-1, len(free))
+        unit = np.empty((len(grid), dimension))
+        unit[:, free] = grid
+    for axis, value in pinned.items():
+        unit[:, axis] = value
+    return torch.from_numpy(unit)
+
+
+def _faces(domain: Box, count: int, method: str, rng) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    each = max(1, count // len(domain.faces))
+    points, normals, parts, start = [], [], {}, 0
+    for axis in domain.space:
+        position = domain.axes.index(axis)
+        lower = _unit(len(domain.axes), each, method, rng, pinned={position: 0.0})
+        upper = (
+            lower.clone() if axis in domain.periodic else _unit(len(domain.axes), each, method, rng, {position: 1.0})
+        )
+        upper[:, position] = 1.0
+        for side, unit, sign in (("-", lower, -1.0), ("+", upper, 1.0)):
+            normal = torch.zeros_like(unit)
+            normal[:, position] = sign
+            points.append(domain.scale(unit))
+            normals.append(normal)
+            parts[axis + side] = torch.arange(start, start + len(unit))
+            start += len(unit)
+    return torch.cat(points), torch.cat(normals), parts

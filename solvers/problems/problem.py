@@ -1,0 +1,133 @@
+"""A problem: one PDE with its domain, conditions and solution, written once for every operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from solvers.domain import Box
+from solvers.jet import Jet
+from solvers.points import Points, sample
+
+Residual = Callable[[Jet, Tensor, Mapping[str, Tensor]], Tensor]
+"""residual(jet, x, coefficients) -> (n, equations), with x (n, axes)."""
+
+ConditionResidual = Callable[[Jet, Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+"""residual(jet, x, normals, coefficients) -> (n, equations)."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A boundary, initial or periodicity condition: a residual on some of the points.
+
+    Args:
+        name: of the loss term.
+        where: "boundary", "initial", or one or several parts of the boundary by name, whose rows are stacked.
+        partials: what the residual reads from the jet.
+        residual: residual(jet, x, normals, coefficients) -> (n, equations).
+        weight: factor of its mean square in the loss.
+    """
+
+    name: str
+    where: str | tuple[str, ...]
+    partials: tuple[str, ...]
+    residual: ConditionResidual
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """An unknown scalar that is trained beside the network.
+
+    Args:
+        name: how the residual looks it up.
+        start: initial value.
+        low: lower bound.
+        high: upper bound.
+    """
+
+    name: str
+    start: float
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A partial differential equation R(u) = 0 with its conditions and, where known, its solution.
+
+    Args:
+        name: of the problem, as `pinnscope run` takes it.
+        domain: the box.
+        partials: what the residual reads from the jet.
+        residual: residual(jet, x, coefficients) -> (n, equations), with + - * / ** and `solvers.functions`.
+        conditions: boundary and initial conditions, one loss term each.
+        coefficients: unknown scalars, empty for forward problems.
+        solution: x (n, axes) float64 on the CPU -> (n, components), or None.
+        solution_floor: relative L2 error of `solution` itself; an error below it means nothing.
+        test_shape: the uniform grid that errors are measured on, one count an axis.
+        settings: the numbers that make this variant, for the record.
+
+    Example:
+        >>> from solvers.problems import poisson_1d
+        >>> poisson_1d().partials
+        ('xx',)
+    """
+
+    name: str
+    domain: Box
+    partials: tuple[str, ...]
+    residual: Residual
+    conditions: tuple[Condition, ...] = ()
+    coefficients: tuple[Coefficient, ...] = ()
+    solution: Callable[[Tensor], Tensor] | None = None
+    solution_floor: float = float("nan")
+    test_shape: tuple[int, ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axis letters of the domain."""
+        return self.domain.axes
+
+    def sample(self, **options) -> Points:
+        """Draw collocation points of the domain.
+
+        Args:
+            **options: of `solvers.points.sample`: interior, boundary, initial, method, seed.
+
+        Returns:
+            Points in float64 on the CPU.
+        """
+        return sample(self.domain, **options)
+
+    def check(self, points: Points) -> None:
+        """Refuse points that do not belong to this problem.
+
+        Args:
+            points: collocation points.
+
+        Raises:
+            ValueError: other axes, points outside the domain, or a condition without points.
+        """
+        if points.axes != self.axes:
+            raise ValueError(
+                f"{self.name} has the axes {', '.join(self.axes)}, the points have {', '.join(points.axes)}: "
+                f"draw them with problem.sample()"
+            )
+        for kind in ("interior", "boundary", "initial"):
+            outside = self.domain.outside(getattr(points, kind))
+            if outside.any():
+                where = getattr(points, kind)[outside][0].tolist()
+                raise ValueError(
+                    f"{int(outside.sum())} {kind} points lie outside the domain of {self.name} "
+                    f"{list(zip(self.domain.lower, self.domain.upper, strict=True))}, such as {where}: "
+                    f"draw them with problem.sample()"
+                )
+        for condition in self.conditions:
+            if not sum(points.only(condition.where).counts):
+                raise ValueError(
+                    f"{self.name} has a condition {condition.name!r} on {condition.where!r}, the points have none there"
+                )

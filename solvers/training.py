@@ -1,0 +1,349 @@
+"""Training: `steps` is a generator that the caller's loop owns, `train` is the same with a file and a progress bar."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dynamics.format import Stream
+from dynamics.recorder import Recorder
+from solvers.attention import ResidualBasedAttention
+from solvers.description import describe, points_arrays, points_labels
+from solvers.device import available
+from solvers.objective import Evaluation, Objective
+from solvers.operators.operator import Operator
+from solvers.optimizers import Optimizer, StepInfo
+from solvers.points import Points
+from solvers.probes import Moment, Probe, standard_probes
+from solvers.problems.problem import Problem
+from solvers.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state after `step` updates and what the next update did.
+
+    Args:
+        step: number of updates so far, from 0.
+        loss: weighted loss here.
+        terms: unweighted loss of each term.
+        info: what the optimizer did from here; `info.stopped` says why it ended.
+        status: "running", "complete" or "diverged".
+    """
+
+    step: int
+    loss: float
+    terms: Mapping[str, float]
+    info: StepInfo
+    status: str = "running"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Args:
+        network: trained.
+        status: "complete" or "diverged".
+        reason: why it ended, where the optimizer or divergence ended it.
+        step: number of updates made.
+        loss: last loss.
+        rel_l2: last relative L2 error, NaN where no solution is known or nothing was recorded.
+        seconds: wall time of the loop.
+        recording_seconds: of which spent measuring and writing.
+        path: the trajectory, or None.
+    """
+
+    network: nn.Module
+    status: str
+    reason: str
+    step: int
+    loss: float
+    rel_l2: float
+    seconds: float
+    recording_seconds: float
+    path: Path | None
+
+    @property
+    def recording_share(self) -> float:
+        """Recording time over training time: the overhead that recording added."""
+        return self.recording_seconds / max(self.seconds - self.recording_seconds, 1e-9)
+
+
+@dataclass(eq=False)
+class Training:
+    """One training in progress: the objective, the optimizer, the attention weights and what has been measured."""
+
+    objective: Objective
+    optimizer: Optimizer
+    rule: ResidualBasedAttention
+    use_attention: bool
+    probes: Sequence[Probe]
+    recorder: Recorder | None
+    recording_seconds: float = 0.0
+    rel_l2: float = float("nan")
+    _weights: Tensor | None = field(default=None, repr=False)
+
+    def iterate(self, count: int) -> Iterator[Step]:
+        """Yield the state before each update and, last, the state after all of them.
+
+        Args:
+            count: number of updates.
+
+        Yields:
+            count + 1 steps, fewer where the optimizer stops or the loss is no longer finite.
+        """
+        state = self.optimizer.init(self.objective.vector)
+        stopped = None
+        for number in range(count + 1):
+            evaluation = self._begin()
+            loss = float(evaluation.value.detach())
+            last = number == count or stopped is not None
+            status = "diverged" if not torch.isfinite(evaluation.value) else "complete" if last else "running"
+            row = self._measure(number, evaluation, forced=last) if status != "diverged" else {}
+            info = StepInfo()
+            if status == "running":
+                state, info = self.optimizer.step(self.objective, state)
+                stopped = info.stopped
+            self._record(number, evaluation, info, row)
+            terms = dict(zip(self.objective.terms, evaluation.raw.tolist(), strict=True))
+            yield Step(number, loss, terms, StepInfo(info.learning_rate, stopped), status)
+            if status != "running":
+                return
+
+    def _begin(self) -> Evaluation:
+        evaluation = self.objective.begin_step()
+        residual = evaluation.residual.detach()
+        if self._weights is None:
+            self._weights = self.rule.start(residual)
+        self._weights = self.rule.update(self._weights, residual)
+        self.objective.attention = self._weights if self.use_attention else None
+        return evaluation
+
+    def _measure(self, number: int, evaluation: Evaluation, forced: bool) -> dict[str, object]:
+        """Run the probes that are due; return what belongs into this step's row of the series."""
+        start = time.perf_counter()
+        moment = Moment(number, self.objective, evaluation, self._weights)
+        if number == 0 and self.recorder is not None:
+            self._declare(moment)
+        row: dict[str, object] = {}
+        for probe in self.probes:
+            if forced or probe.every.due(number):
+                values = probe.measure(moment)
+                if probe.stream == "series":
+                    row.update(values)
+                elif self.recorder is not None:
+                    self.recorder.record(probe.stream, number, **values)
+        self.rel_l2 = float(row.get("rel_l2", self.rel_l2))
+        self.recording_seconds += time.perf_counter() - start
+        return row
+
+    def _declare(self, moment: Moment) -> None:
+        extra = [
+            variable
+            for probe in self.probes
+            if probe.stream == "series"
+            for variable in probe.declare(moment).variables
+        ]
+        self.recorder.declare(Stream("series", extra, {"term": self.objective.terms}))
+        for probe in self.probes:
+            if probe.stream != "series":
+                self.recorder.declare(probe.declare(moment))
+        arrays = points_arrays(self.objective.points)
+        self.recorder.store("points", **points_labels(self.objective.problem), **arrays)
+
+    def _record(self, number: int, evaluation: Evaluation, info: StepInfo, row: Mapping[str, object]) -> None:
+        if self.recorder is None:
+            return
+        start = time.perf_counter()
+        history = self.objective.evaluated()
+        moved = len(history) > 0
+        self.recorder.record(
+            "series",
+            number,
+            loss=float(evaluation.value.detach()),
+            loss_raw=evaluation.raw.cpu().numpy(),
+            loss_weight=evaluation.effective_weights.cpu().numpy(),
+            learning_rate=info.learning_rate,
+            gradient_norm=history[0].gradient_norm if moved else float("nan"),
+            update_norm=self.objective.update_norm() if moved else float("nan"),
+            parameter_norm=float(torch.linalg.vector_norm(self.objective.vector)),
+            evaluations=self.objective.evaluations,
+            **row,
+        )
+        if getattr(self.optimizer, "many_evaluations", False):
+            for counted in history:
+                self.recorder.record("evaluations", number, **vars(counted))
+        self.recording_seconds += time.perf_counter() - start
+
+
+Probes = Sequence[Probe] | Callable[[Objective], Sequence[Probe]] | None
+"""Probes, a function that chooses them for an objective, or None: the standard ones where something is recorded."""
+
+
+def _prepare(
+    problem: Problem,
+    network: nn.Module,
+    operator: Operator,
+    optimizer: Optimizer,
+    *,
+    points: Points | None = None,
+    probes: Probes = None,
+    attention: ResidualBasedAttention | None = None,
+    record: Recorder | None = None,
+    recorded: bool = False,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float64,
+) -> Training:
+    device = available(device)
+    points = (points if points is not None else problem.sample(seed=seed)).to(device, dtype)
+    objective = Objective(problem, network.to(device=device, dtype=dtype), operator, points)
+    if probes is None:
+        probes = standard_probes if recorded or record is not None else ()
+    chosen = tuple(probes(objective) if callable(probes) else probes)
+    return Training(objective, optimizer, attention or ResidualBasedAttention(), attention is not None, chosen, record)
+
+
+def steps(
+    problem: Problem,
+    network: nn.Module,
+    operator: Operator,
+    optimizer: Optimizer,
+    *,
+    steps: int,
+    **options,
+) -> Iterator[Step]:
+    """Return a generator of training steps, whose loop belongs to the caller.
+
+    Yields the state after 0, 1, ..., `steps` updates, steps + 1 in all; measurements and the recorded row of a step are
+    taken at its parameters, before the update. Leave the loop at any time.
+
+    Args:
+        problem: equation, domain, conditions.
+        network: any module that maps (n, axes) to (n, components); moved to device and dtype, trained in place.
+        operator: takes the derivatives.
+        optimizer: such as `Torch(torch.optim.Adam, lr=1e-3)`.
+        steps: number of updates.
+        **options: `points`, `probes`, `attention`, `record` (an open Recorder), `seed`, `device`, `dtype`: see `train`.
+
+    Returns:
+        The generator.
+
+    Raises:
+        ValueError: points that do not match the problem, an operator that cannot reach its partials, an absent device.
+
+    Example:
+        >>> from solvers import AutoDiff, MLP, Torch, problems
+        >>> _ = torch.manual_seed(0)
+        >>> adam = Torch(torch.optim.Adam, lr=1e-2)
+        >>> losses = [step.loss for step in steps(problems.poisson_1d(), MLP(1, [8]), AutoDiff(), adam, steps=200)]
+        >>> len(losses), losses[-1] < losses[0] / 2
+        (201, True)
+    """
+    return _prepare(problem, network, operator, optimizer, **options).iterate(_count(steps))
+
+
+def _count(steps: int) -> int:
+    if steps < 1:
+        raise ValueError(f"expected at least one step, came {steps}")
+    return steps
+
+
+def train(
+    problem: Problem,
+    network: nn.Module,
+    operator: Operator,
+    optimizer: Optimizer,
+    *,
+    points: Points | None = None,
+    steps: int,
+    probes: Probes = None,
+    attention: ResidualBasedAttention | None = None,
+    record: str | Path | Recorder | None = None,
+    overwrite: bool = False,
+    config: Mapping[str, object] | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float64,
+    progress: bool = True,
+) -> Run:
+    """Train a network on a problem and, where asked, record its trajectory.
+
+    Args:
+        problem: equation, domain, conditions.
+        network: any module that maps (n, axes) to (n, components); moved to device and dtype, trained in place.
+        operator: takes the derivatives.
+        optimizer: such as `Torch(torch.optim.Adam, lr=1e-3)`.
+        points: collocation points; None draws the problem's defaults with `seed`.
+        steps: number of updates; the state after the last one is measured too.
+        probes: what to measure when; None is `standard_probes` for a recorded run and nothing otherwise.
+        attention: residual-based attention in the loss; its weights are tracked and recorded also where None.
+        record: path of a new trajectory, an open recorder, or None.
+        overwrite: replace an existing file at that path.
+        config: recorded beside the description that is made here.
+        seed: of the points.
+        device: "cpu" or "cuda".
+        dtype: float64 or float32.
+        progress: show a progress bar (only on a terminal).
+
+    Returns:
+        The run; divergence is its status, not an exception.
+
+    Raises:
+        ValueError: points that do not match the problem, an operator that cannot reach its partials, an absent device.
+        FileExistsError: the path exists and overwrite is False.
+
+    Example:
+        >>> from solvers import AutoDiff, MLP, Torch, problems
+        >>> _ = torch.manual_seed(0)
+        >>> run = train(problems.poisson_1d(), MLP(1, [8]), AutoDiff(), Torch(torch.optim.LBFGS, lr=1.0), steps=3)
+        >>> run.status, run.step
+        ('complete', 3)
+    """
+    own = isinstance(record, str | Path)
+    training = _prepare(
+        problem,
+        network,
+        operator,
+        optimizer,
+        points=points,
+        probes=probes,
+        attention=attention,
+        recorded=record is not None,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+    )
+    context = nullcontext(record)
+    if own:
+        description = describe(training.objective, optimizer, attention, steps) | dict(config or {})
+        attrs = {"seed": seed, "dtype": str(dtype).removeprefix("torch."), "device": str(device)}
+        context = Recorder(record, config=description, attrs=attrs, overwrite=overwrite)
+    start = time.perf_counter()
+    with context as recorder, progress_bar(_count(steps), f"{problem.name}", progress) as advance:
+        training.recorder = recorder
+        for step in training.iterate(steps):
+            advance(step.step, step.loss)
+        reason = step.info.stopped or ("" if step.status == "complete" else f"loss is {step.loss} at step {step.step}")
+        if own:
+            recorder.close(step.status, reason)
+    seconds = time.perf_counter() - start
+    path = Path(recorder.path) if recorder is not None else None
+    return Run(
+        network,
+        step.status,
+        reason,
+        step.step,
+        step.loss,
+        training.rel_l2,
+        seconds,
+        training.recording_seconds,
+        path,
+    )
