@@ -24,19 +24,18 @@ Figure = Annotated[Optional[Path], typer.Option("--figure", metavar="PNG", help=
 
 
 def reported(command):
-    """Turn the errors that a user can mend into one line and an exit code: 2 for usage, 1 for a run that failed."""
+    """Turn the errors that a user can mend into one line and an exit code: 2 for usage, 1 for a run or file that failed."""
 
     @functools.wraps(command)
     def wrapped(*args, **kwargs):
-        from analyses.config import UsageError
         from analyses.terminal import complain
 
         try:
             return command(*args, **kwargs)
-        except (UsageError, FileExistsError) as error:
+        except (ValueError, FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
             complain(str(error))
-            raise typer.Exit(2) from None
-        except (ValueError, OSError) as error:
+            raise typer.Exit(1 if type(error).__name__ == "TrajectoryError" else 2) from None
+        except OSError as error:
             complain(str(error))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:

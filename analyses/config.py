@@ -166,7 +166,7 @@ def choice(given: str, known: Iterable[str]) -> str:
 
 
 def _first(error: ValidationError) -> str:
-    detail = error.errors()[0]
+    detail = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
     where = [str(part) for part in detail["loc"]]
     if detail["type"] == "extra_forbidden":
         model: type[BaseModel] = RunConfig

@@ -26,17 +26,26 @@ def diagnose_file(path: Path, *, figure: Path | None = None, as_json: bool = Fal
     """
     with open_trajectory(path) as trajectory:
         findings = diagnose(trajectory)
-        status = trajectory.attrs["status"]
+        status, reason = trajectory.attrs["status"], trajectory.attrs.get("stop_reason", "")
         if figure is not None:
             from dynamics.plots import diagnosis_figure
 
             diagnosis_figure(trajectory).savefig(figure, dpi=110)
     if as_json:
-        say(json.dumps({"path": str(path), "status": status, "findings": [asdict(f) for f in findings]}, indent=2))
+        say(
+            json.dumps(
+                {"path": str(path), "status": status, "stop_reason": reason, "findings": [asdict(f) for f in findings]},
+                indent=2,
+            )
+        )
     else:
         rows = [(f"{f.severity}: {f.name.replace('_', ' ')}", _told(f)) for f in findings]
         rows = rows or [("info: nothing", "no finding applies to what was recorded")]
-        table(f"{path} ({status})", ("finding", "what the file shows, and what to try"), rows)
+        table(
+            f"{path} ({status}{': ' + reason if reason else ''})",
+            ("finding", "what the file shows, and what to try"),
+            rows,
+        )
         if figure is not None:
             say(f"wrote {figure}")
     return findings

@@ -58,7 +58,8 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    say(title)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
         drawn.add_column(name, overflow="fold")
     for row in rows:

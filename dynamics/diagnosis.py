@@ -16,6 +16,7 @@ REFERENCE_FACTOR = 3.0
 OPERATOR_SHARE = 0.1
 ROUNDING_FACTOR = 100.0
 DOMINANT_SHARE = 0.99
+NEGLECTED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def _phase(trajectory: xr.DataTree) -> Finding | None:
     if np.isnan(onset):
         last = int(found.step.values[-1]) if found.sizes["step"] else 0
         message = f"no total diffusion up to step {last}: {found.attrs['reason']}"
+        if found.attrs["reason"].startswith("too short"):
+            return Finding("phase", "info", message, {**evidence, "last_step": last})
         advice = "train longer, or try residual-based attention; a run judged by its loss alone may stop too early"
         return Finding("phase", "warning", message, {**evidence, "last_step": last}, advice)
     snr, phi = float(total.snr), float(total.homogeneity)
@@ -226,7 +229,7 @@ def _operator_floor(trajectory: xr.DataTree) -> Finding | None:
     trained, true = float(raw[known[-1]]), float(exact[known[-1]])
     message = (
         f"at the operator's error floor at step {step}: interior loss {trained:.2e} with its derivatives, "
-        f"{true:.2e} with exact ones; the training residual keeps falling, the solution does not follow"
+        f"{true:.2e} with exact ones: the network fits the discrete system, no longer the equation"
     )
     advice = "use exact derivatives, a higher order or another step of the differences"
     return Finding("operator_floor", "warning", message, {"step": step, "loss": trained, "exact_loss": true}, advice)
@@ -305,9 +308,17 @@ def _dominating_term(trajectory: xr.DataTree) -> Finding | None:
     largest = int(np.argmax(shares))
     if not shares[largest] > DOMINANT_SHARE:
         return None
+    # A small share is no fault of a term that has been met: neglected are those still near their worst.
+    left = np.nanmedian(terms[1][-rows:], axis=0) / np.nanmax(terms[1], axis=0)
+    neglected = [name for i, name in enumerate(terms[0]) if i != largest and left[i] > NEGLECTED_SHARE]
+    if not neglected:
+        return None
     listed = {name: float(share) for name, share in zip(terms[0], shares, strict=True)}
     steps = _steps(trajectory, len(terms[1]))
-    message = f"the term {terms[0][largest]} makes up {shares[largest]:.1%} of the loss over the last {rows} rows"
-    evidence = {"term": terms[0][largest], "shares": listed, "from_step": int(steps[-rows:][0])}
-    advice = "weigh the other terms up (or balance the weights), and check that their conditions are met at all"
+    message = (
+        f"the term {terms[0][largest]} makes up {shares[largest]:.1%} of the loss over the last {rows} rows, while "
+        f"{' and '.join(neglected)} stayed above {NEGLECTED_SHARE:.0%} of the worst value"
+    )
+    evidence = {"term": terms[0][largest], "neglected": neglected, "shares": listed, "from_step": int(steps[-rows:][0])}
+    advice = f"give {' and '.join(neglected)} a larger weight: the loss hardly sees what is wrong there"
     return Finding("dominating_term", "warning", message, evidence, advice)

@@ -112,21 +112,21 @@ KNOWN: Mapping[str, Mapping[str, Variable]] = MappingProxyType(
             Variable("gram", ("row", "column"), "inner products of the block gradients and, last, of their sum"),
         ),
         "residuals": _known(
-            Variable("residual", ("point",), "residual at each interior point"),
-            Variable("attention", ("point",), "attention weight of each interior point"),
+            Variable("residual", ("point",), "residual at each interior point", dtype=""),
+            Variable("attention", ("point",), "attention weight of each interior point", dtype=""),
         ),
         "homogeneity": _known(
             Variable("cell_mean", ("quantity",), "mean over the cells of the cell averages"),
             Variable("cell_rms", ("quantity",), "root mean square over the cells of the cell averages"),
         ),
         "activations": _known(
-            Variable("activation", ("layer", "point", "neuron"), "activations of a fixed set of points")
+            Variable("activation", ("layer", "point", "neuron"), "activations of a fixed set of points", dtype="")
         ),
         "spectra": _known(
             Variable("singular_value", ("index",), "singular values, largest first"),
             Variable("floor", (), "round-off floor of the singular values"),
         ),
-        "parameters": _known(Variable("value", ("parameter",), "flat parameter vector")),
+        "parameters": _known(Variable("value", ("parameter",), "flat parameter vector", dtype="")),
     }
 )
 """The variables that our own solvers write and our analyzers read; any other name may be recorded beside them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -183,7 +183,7 @@ class Rows:
         self._add_column(variable, shape)
 
     def _add_column(self, variable: Variable, shape: tuple[int, ...]) -> Column:
-        dtype = np.dtype(variable.dtype if shape else "f8")
+        dtype = np.dtype((variable.dtype or "f8") if shape else "f8")
         variable = Variable(variable.name, variable.dims, variable.long_name, variable.units, dtype.str[1:])
         column = Column(variable, shape, self.chunk(shape, dtype.itemsize))
         self.columns[variable.name] = column
@@ -196,6 +196,7 @@ class Rows:
                 "stream has, or no identifier: choose another name"
             )
         variable = self.known.get(name) or _unknown(name, array)
+        variable = variable if variable.dtype else replace(variable, dtype=_dtype(array))
         if len(variable.dims) != array.ndim:
             raise ValueError(
                 f"{self.name}/{name}: expected dimensions ({', '.join(variable.dims)}), came shape {array.shape}: "
@@ -285,5 +286,8 @@ def late_array(stream: str, name: str, what: str, array: np.ndarray) -> str:
 
 def _unknown(name: str, array: np.ndarray) -> Variable:
     dims = tuple(f"{name}_{axis}" for axis in range(array.ndim))
-    dtype = "f4" if array.dtype in (np.float32, np.float16) else "f8"
-    return Variable(name, dims, name.replace("_", " "), dtype=dtype)
+    return Variable(name, dims, name.replace("_", " "), dtype=_dtype(array))
+
+
+def _dtype(array: np.ndarray) -> str:
+    return "f4" if array.dtype in (np.float32, np.float16) else "f8"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import struct
 from dataclasses import dataclass
 from time import sleep
 
 import h5py
 import xarray as xr
 
-from dynamics import late
+from dynamics import late, superblock
 from dynamics.format import COMMITTED, FORMAT, FORMAT_VERSION, LATE, STATUS_DTYPES
 
 SWMR = {"swmr": True, "libver": "latest"}
-LOCKED_TRIES = 3
-END_OF_FILE_OFFSET = 28
+TRIES, PAUSE = 4, 0.05
 
 
 class TrajectoryError(ValueError):
@@ -101,8 +99,6 @@ def inspect(path: str) -> Contents:
     with file:
         try:
             _check_format(path, file)
-            if live:
-                _check_extent(path, file)
             streams = [name for name, group in file.items() if name != LATE and _is_stream(group)]
             committed = {name: int(file[name][COMMITTED][()]) for name in streams}
             status = {name: file[name][()].decode(errors="replace") for name in STATUS_DTYPES}
@@ -158,25 +154,31 @@ def open_file(path: str) -> tuple[h5py.File, bool]:
         TrajectoryError: there is no such file, it is not HDF5, or HDF5 cannot open it.
     """
     _check_path(path)
-    for attempt in range(LOCKED_TRIES):
-        locked = False
-        for live in (False, True):
-            try:
-                return h5py.File(path, "r", **(SWMR if live else {})), live
-            except BlockingIOError:
-                locked = True
-            except (OSError, RuntimeError) as error:
-                reason = error
-        if not locked:
-            raise TrajectoryError(
-                f"{path}: expected a trajectory, came a file that HDF5 cannot open ({_first_line(reason)}): "
-                "it is truncated, or its run died before the first rows were written"
-            )
-        if attempt + 1 < LOCKED_TRIES:
-            sleep(0.1)
+    for _ in range(TRIES):
+        block = superblock.read(path)
+        live = block is not None and block.swmr
+        if live and block.size < block.end:
+            # For an instant this may be so while the writer flushes; it stays so for a file that was cut off.
+            sleep(PAUSE)
+            _check_extent(path)
+        try:
+            return h5py.File(path, "r", **(SWMR if live else {})), live
+        except BlockingIOError:
+            sleep(PAUSE)
+        except (OSError, RuntimeError) as error:
+            if live == _is_live(path):
+                raise TrajectoryError(
+                    f"{path}: expected a trajectory, came a file that HDF5 cannot open ({_first_line(error)}): "
+                    "it is truncated, or not closed and not in SWMR mode"
+                ) from error
     raise TrajectoryError(
-        f"{path}: expected a trajectory, came a file that its writer has locked: no rows are written yet, try again"
+        f"{path}: expected a trajectory, came a file that another process has locked for writing: try again"
     )
+
+
+def _is_live(path: str) -> bool:
+    block = superblock.read(path)
+    return block is not None and block.swmr
 
 
 def _check_path(path: str) -> None:
@@ -216,23 +218,33 @@ def _check_format(path: str, file: h5py.File) -> None:
         )
 
 
-def _check_extent(path: str, file: h5py.File) -> None:
+def _check_extent(path: str) -> None:
     """Refuse a file whose committed rows lie behind its end: HDF5 reads zeros there in SWMR mode."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as raw:
-        raw.seek(END_OF_FILE_OFFSET)
-        (end,) = struct.unpack("<Q", raw.read(8))
-    if size >= end:
+    block = superblock.read(path)
+    if block is None or block.size >= block.end:
         return
-    for group in file.values():
-        if _is_stream(group):
-            rows = int(group[COMMITTED][()])
-            for dataset in group.values():
-                if dataset.chunks and _last_byte(dataset, rows) > size:
-                    raise TrajectoryError(
-                        f"{path}: expected {rows} rows of {dataset.name[1:]}, came a file cut off at {size} bytes: "
-                        f"{_DAMAGED}"
-                    )
+    lost = None
+    try:
+        with superblock.AsClosed(path) as view, h5py.File(view, "r") as file:
+            for group in file.values():
+                lost = lost or _lost(group, block.size)
+    except Exception as error:  # Whatever HDF5 raises on metadata that is cut off.
+        lost = _first_line(error)
+    if lost:
+        raise TrajectoryError(f"{path}: expected {block.end} bytes, came {block.size} ({lost}): {_DAMAGED}")
+
+
+def _lost(group: object, size: int) -> str | None:
+    """Return the name of a variable some of whose committed rows lie behind the end of the file."""
+    if isinstance(group, h5py.Dataset):
+        return None
+    rows = int(group[COMMITTED][()]) if COMMITTED in group else 0
+    for dataset in group.values():
+        offset = dataset.id.get_offset() or 0
+        last = _last_byte(dataset, rows) if dataset.chunks else offset + dataset.id.get_storage_size()
+        if last > size:
+            return f"rows of {dataset.name[1:]} are lost"
+    return None
 
 
 def _is_stream(item: object) -> bool:

@@ -259,7 +259,7 @@ def _record(record, overwrite, config, problem, operator, points, system: System
             loss=sum(raw),
             loss_raw=raw,
             loss_weight=[1.0] * len(raw),
-            parameter_norm=float(torch.linalg.vector_norm(solution.network.coefficient)),
+            parameter_norm=float(torch.linalg.vector_norm(solution.network.coefficient.detach())),
             evaluations=1,
             rel_l2=solution.rel_l2,
             max_error=solution.max_error,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynamics.format import Stream, Variable
+from dynamics.format import KNOWN, Stream, Variable
 from dynamics.homogeneity import cell_index, cell_moments
 from solvers.blocks import BlockGradients
 from solvers.cadence import Cadence, Logarithmic
@@ -71,12 +71,9 @@ class Probe:
             Its variables, labels and attributes.
         """
         labels = self.labels(moment)
-        return Stream(
-            self.stream,
-            [Variable(name, dims) for name, dims in self.dims.items()],
-            labels.coords,
-            labels.attrs,
-        )
+        known = KNOWN.get(self.stream, {})
+        own = [Variable(name, dims, name.replace("_", " ")) for name, dims in self.dims.items() if name not in known]
+        return Stream(self.stream, own, labels.coords, labels.attrs)
 
 
 def errors(every: Cadence = Logarithmic(15)) -> Probe:
@@ -88,15 +85,22 @@ def errors(every: Cadence = Logarithmic(15)) -> Probe:
     Returns:
         Probe that adds `rel_l2` and `max_error` to the series.
     """
-    score: list[Score] = []
+    built: list[Score] = []
+
+    def score(moment: Moment) -> Score:
+        if not built:
+            built.append(Score(moment.objective.problem, moment.objective.vector))
+        return built[0]
 
     def measure(moment: Moment):
-        if not score:
-            score.append(Score(moment.objective.problem, moment.objective.vector))
-        rel_l2, max_error = score[0](moment.objective.network)
+        rel_l2, max_error = score(moment)(moment.objective.network)
         return {"rel_l2": rel_l2, "max_error": max_error}
 
-    return Probe("series", {"rel_l2": (), "max_error": ()}, measure, every)
+    def labels(moment: Moment) -> Labels:
+        score(moment)
+        return Labels()
+
+    return Probe("series", {"rel_l2": (), "max_error": ()}, measure, every, labels)
 
 
 def exact_loss(every: Cadence = Logarithmic(10)) -> Probe:

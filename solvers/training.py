@@ -56,7 +56,7 @@ class Run:
         loss: last loss.
         rel_l2: last relative L2 error, NaN where no solution is known or nothing was recorded.
         seconds: wall time of the loop.
-        recording_seconds: of which spent measuring and writing.
+        recording_seconds: of which spent measuring and writing; setting the probes up (a reference solution) is not in it.
         path: the trajectory, or None.
     """
 
@@ -128,10 +128,10 @@ class Training:
 
     def _measure(self, number: int, evaluation: Evaluation, forced: bool) -> dict[str, object]:
         """Run the probes that are due; return what belongs into this step's row of the series."""
-        start = time.perf_counter()
         moment = Moment(number, self.objective, evaluation, self._weights)
         if number == 0 and self.recorder is not None:
             self._declare(moment)
+        start = time.perf_counter()
         row: dict[str, object] = {}
         for probe in self.probes:
             if forced or probe.every.due(number):

@@ -129,7 +129,7 @@ class FiniteDifference:
             raise ValueError(
                 f"step {step:g} is below round-off for {letters!r} in {_name(points.interior.dtype)}: "
                 f"an O(1) derivative would carry an error of {roundoff:.1g}; expected at least "
-                f"{(eps * size) ** (1 / power):.1g}, or step=None for the best one, or AutoDiff()"
+                f"{1.1 * max((eps * size) ** (1 / power), eps * reach):.2g}, or step=None for the best one, or AutoDiff()"
             )
         weights = {}
         for combination in product(*(zip(offsets, w, strict=True) for offsets, w, _ in lines)):
@@ -203,8 +203,8 @@ class FiniteDifferencePlan:
         finite = torch.isfinite(shifted).all(dim=1)
         centre = (self.rows.reshape(len(shifted), -1, len(self.points.axes))[:, 0] == self.points.rows[0]).all(dim=1)
         if finite[centre].all() and not finite.all():
-            bad = int((~finite).nonzero()[0])
-            where = self.rows.reshape(len(shifted), -1, len(self.points.axes))[bad, 0].tolist()
+            bad = ~torch.isfinite(shifted).reshape(len(self.rows), -1).all(dim=1)
+            where = self.rows[bad][0].tolist()
             raise ValueError(
                 f"the network is not finite at a shifted point such as {where}; finite differences evaluate it outside "
                 f"the domain and expect finite values there: use AutoDiff(), a smaller step, or another ansatz"

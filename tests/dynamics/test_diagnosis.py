@@ -142,15 +142,20 @@ def test_least_squares_at_the_rounding_floor(loss, found):
 
 
 def test_dominating_term():
-    (finding,) = diagnose(run(raw=(1.0, 1e-3), weight=(1.0, 5.0)))
+    stuck = np.ones_like(STEP)
+    (finding,) = diagnose(run(loss=stuck, raw=(1.0, 1e-3), weight=(1.0, 5.0)))
     assert (finding.name, finding.severity) == ("dominating_term", "warning")
     assert "interior" in finding.message and finding.evidence["shares"]["boundary"] == pytest.approx(5 / 1005)
-    assert diagnose(run(raw=(1.0, 1e-3), weight=(1.0, 20.0))) == ()
+    assert finding.evidence["neglected"] == ["boundary"]
+    assert diagnose(run(loss=stuck, raw=(1.0, 1e-3), weight=(1.0, 20.0))) == ()
+    assert diagnose(run(raw=(1.0, 1e-3), weight=(1.0, 5.0))) == (), (
+        "a term that fell with the others is met, not neglected"
+    )
     assert diagnose(run(loss=np.ones(9), raw=(1.0, 1e-9))) == ()
 
 
 def test_most_severe_first():
-    loss = 1 / STEP
+    loss = np.ones_like(STEP)
     loss[-1] = np.nan
     tree = run(phase_groups(), loss=loss, floor=1e-6, rel_l2=1e-7, raw=(1.0, 1e-9))
     assert [severity for _, severity in names(tree)] == ["error", "warning", "info", "info"]

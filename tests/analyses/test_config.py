@@ -1,0 +1,100 @@
+import pytest
+
+from analyses.config import UsageError, case_names, load
+from analyses.construction import (
+    build_network,
+    build_operator,
+    build_optimizer,
+    build_points,
+    build_problem,
+)
+
+TRAINED = """
+[problem]
+name = "poisson-1d"
+[network]
+name = "mlp"
+widths = [8]
+[optimizer]
+name = "adam"
+lr = 1e-2
+[training]
+steps = 5
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        path = tmp_path / "run.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("name", case_names())
+def test_every_case_builds(name):
+    config = load(name)
+    problem = build_problem(config)
+    problem.check(build_points(config, problem))
+    build_operator(config)
+    build_network(config, problem)
+    if config.training:
+        build_optimizer(config)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (TRAINED.replace("[optimizer]", "[optimiser]"), "unknown key 'optimiser'; expected 'optimizer'"),
+        (TRAINED.replace("steps", "step"), "unknown key 'training.step'; expected 'steps'"),
+        (TRAINED.replace("steps = 5", "steps = 0"), "training.steps"),
+        (TRAINED.replace("[network]\nname", "[network]\nnaem"), "key 'network.name': field required"),
+        ("seed = 1.5\n" + TRAINED, "key 'seed'"),
+        (TRAINED + "\n[problem]", "is not TOML"),
+    ],
+)
+def test_a_broken_file_is_named(written, broken, message):
+    with pytest.raises(UsageError) as caught:
+        load(written(broken))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "build", "message"),
+    [
+        (("poisson-1d", "poison"), build_problem, "unknown problem 'poison'; expected 'poisson-"),
+        (('"poisson-1d"', '"poisson-1d"\nmodes = 2'), build_problem, "has no option 'modes'; expected 'mode'"),
+        (('"poisson-1d"', '"poisson-1d"\nmode = 1.5'), build_problem, "expected a positive integer mode"),
+        (("adam", "adma"), build_optimizer, "unknown optimizer 'adma'; expected 'adam'"),
+        (("lr =", "learning_rate ="), build_optimizer, "no option 'learning_rate'"),
+        (("lr = 1e-2", "lr = 1e-2\ndecay = 0.9"), build_optimizer, "come together"),
+        (('"mlp"', '"mpl"'), lambda c: build_network(c, build_problem(c)), "unknown network 'mpl'"),
+        (("widths", "width"), lambda c: build_network(c, build_problem(c)), "no option 'width'; expected 'widths'"),
+        (("[8]", '[8]\nactivation = "tahn"'), lambda c: build_network(c, build_problem(c)), "expected 'tanh'"),
+        (
+            ("[network]", '[operator]\nname = "finite-difference"\nordr = 2\n[network]'),
+            build_operator,
+            "has no option 'ordr'; expected 'order'",
+        ),
+        (
+            ("[network]", '[operator]\nname = "finite-difference"\norder = 3\n[network]'),
+            build_operator,
+            "order 2 or 4, came 3",
+        ),
+    ],
+)
+def test_a_wrong_name_or_option_is_named(written, change, build, message):
+    config = load(written(TRAINED.replace(*change)))
+    with pytest.raises(UsageError) as caught:
+        build(config)
+    assert message in str(caught.value)
+
+
+def test_the_command_line_overrides_and_is_checked():
+    assert load("burgers").override(steps=7, dtype="float64").training.steps == 7
+    with pytest.raises(UsageError, match="float16"):
+        load("burgers").override(dtype="float16")
+    with pytest.raises(UsageError, match="least-squares"):
+        load("poisson-ad").override(steps=7)

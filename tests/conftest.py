@@ -1,0 +1,29 @@
+"""Fixtures of all tests: what this machine or checkout may lack is skipped visibly."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before numpy or torch start their thread pools; a caller's own setting stands.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of public reference files, which the repository does not carry."""
+    folder = os.environ.get("PINNSCOPE_SHARED")
+    if not folder:
+        pytest.skip("PINNSCOPE_SHARED is not set: the public reference files are not at hand")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def cuda():
+    """The name of a CUDA device."""
+    # Imported here: the tests of dynamics run without torch.
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    return "cuda"
