@@ -1,0 +1,318 @@
+"""Problems: equation and conditions vanish on the stated solution, references are as good as they say, bad options."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from scipy.io import loadmat
+
+from solvers.domain import Box
+from solvers.operators import AutoDiff, FiniteDifference
+from solvers.points import Points, sample
+from solvers.problems import PROBLEMS, allen_cahn, biharmonic_1d, burgers, helmholtz, poisson_1d, poisson_2d
+from solvers.problems.allen_cahn import LEVELS, MODES, AllenCahnReference
+from solvers.problems.burgers import NODES, cole_hopf
+from solvers.problems.etdrk4 import etdrk4
+
+CLOSED_FORMS = {
+    "poisson-1d": poisson_1d(),
+    "poisson-1d, mode 3": poisson_1d(3),
+    "poisson-2d": poisson_2d((2, 1)),
+    "biharmonic-1d": biharmonic_1d(),
+    "helmholtz": helmholtz(),
+    "helmholtz, k = 3": helmholtz((2, 3), wavenumber=3.0),
+}
+NU = 0.01 / math.pi
+
+
+def residuals(problem, operator, points, network=None):
+    """Residual of the equation and of each condition on the problem's own solution, by name."""
+    network = network or problem.solution
+    inside = points.only("interior")
+    found = {"equation": problem.residual(operator.plan(inside, problem.partials)(network), inside.interior, {})}
+    for condition in problem.conditions:
+        own = points.only(condition.where)
+        jet = operator.plan(own, condition.partials)(network)
+        found[condition.name] = condition.residual(jet, own.rows, own.normals, {})
+    return {name: residual.detach() for name, residual in found.items()}
+
+
+@pytest.mark.parametrize("problem", CLOSED_FORMS.values(), ids=CLOSED_FORMS)
+def test_a_closed_form_solves_its_problem(problem):
+    points = problem.sample(interior=40, boundary=16)
+    problem.check(points)
+    found = residuals(problem, AutoDiff(), points)
+    assert set(found) == {"equation", *(condition.name for condition in problem.conditions)}
+    # Round-off of the highest derivative, (a pi)^order.
+    waves = np.atleast_1d(problem.settings.get("mode", problem.settings.get("modes", 1)))
+    order = 4 if problem.name.startswith("biharmonic") else 2
+    assert float(found["equation"].abs().max()) < 1e-13 * (math.pi * waves.max()) ** order
+    for condition in problem.conditions:
+        assert len(found[condition.name]) > 0
+        assert float(found[condition.name].abs().max()) < 1e-14
+
+
+@pytest.mark.parametrize("problem", CLOSED_FORMS.values(), ids=CLOSED_FORMS)
+def test_another_function_does_not_solve_the_problem(problem):
+    points = problem.sample(interior=40, boundary=16)
+    found = residuals(problem, AutoDiff(), points, lambda x: problem.solution(x) * (1 + x[:, :1]) + 0.5)
+    assert all(float(residual.abs().max()) > 0.1 for residual in found.values())
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_test_grid_and_the_solution_fit_the_domain(name):
+    problem = PROBLEMS[name]()
+    assert problem.name == name
+    assert len(problem.test_shape) == len(problem.axes)
+    coarse = problem.domain.grid([3] * len(problem.axes))
+    solution = problem.solution(coarse)
+    assert solution.shape == (len(coarse), 1)
+    assert solution.dtype == torch.float64
+    assert torch.isfinite(solution).all()
+    assert 0 < problem.solution_floor <= 1e-7
+
+
+def test_the_right_sides_are_those_of_the_docstrings():
+    x = torch.tensor([[0.3]], dtype=torch.float64)
+    zero = residuals(poisson_1d(2), AutoDiff(), Points(x, boundary=x), lambda x: 0 * x)["equation"]
+    assert float(-zero) == pytest.approx(4 * math.pi**2 * math.sin(0.6 * math.pi), rel=1e-14)
+    zero = residuals(biharmonic_1d(), AutoDiff(), Points(x, boundary=x, normals=[[1.0]]), lambda x: 0 * x)["equation"]
+    assert float(-zero) == pytest.approx(math.pi**4 * math.sin(0.3 * math.pi), rel=1e-14)
+    xy = torch.tensor([[0.3, 0.2]], dtype=torch.float64)
+    zero = residuals(helmholtz((1, 4), 2.0), AutoDiff(), Points(xy, boundary=xy, axes="xy"), lambda x: 0 * x[:, :1])
+    strength = 4 - 17 * math.pi**2
+    expected = strength * math.sin(0.3 * math.pi) * math.sin(0.8 * math.pi)
+    assert float(-zero["equation"]) == pytest.approx(expected, rel=1e-13)
+
+
+# Burgers.
+
+
+def test_burgers_solution_solves_the_equation_also_in_the_shock():
+    problem = burgers()
+    x, t = np.meshgrid([-0.85, -0.3, 0.05, 0.3, 0.7], [0.2, 0.5, 0.9])
+    points = sample(problem.domain, interior=1, boundary=10, initial=10)
+    points = Points(
+        np.stack([x.ravel(), t.ravel()], axis=1), points.boundary, points.initial, None, points.normals, points.parts,
+        axes="xt",
+    )  # fmt: skip
+    found = residuals(problem, FiniteDifference(step=2e-3, order=4), points)
+    # The layer at x = 0 has a width of 2 nu: sixth derivatives are large there.
+    assert float(found["equation"].abs().max()) < 1e-5
+    assert float(found["initial"].abs().max()) < 1e-14
+    assert float(found["boundary"].abs().max()) < 1e-14
+
+
+def quadrature(x, t, nu):
+    """Cole-Hopf with 30 digits: another rule, another variable (y = x - s), another shift of the exponent."""
+    with mpmath.workdps(30):
+        x, t, nu = mpmath.mpf(x), mpmath.mpf(t), mpmath.mpf(nu)
+        reach = 40 * mpmath.sqrt(nu * t)
+
+        def weight(s):
+            return mpmath.exp((1 - mpmath.cos(mpmath.pi * (x - s))) / (2 * mpmath.pi * nu) - s**2 / (4 * nu * t))
+
+        panels = mpmath.linspace(-reach, reach, 41)
+        top = mpmath.quad(lambda s: mpmath.sin(mpmath.pi * (x - s)) * weight(s), panels)
+        return float(-top / mpmath.quad(weight, panels))
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "nu"),
+    [(-0.5, 1.0, NU), (0.003, 0.6, NU), (0.95, 0.1, NU), (0.002, 0.9, 1e-3), (-0.3, 0.5, 0.1), (0.4, 1.0, 1.0)],
+)
+def test_cole_hopf_equals_quadrature_in_thirty_digits(x, t, nu):
+    assert float(cole_hopf(np.array(x), np.array(t), nu)) == pytest.approx(quadrature(x, t, nu), rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("nu", [1e-3, NU, 0.01, 1.0])
+def test_cole_hopf_agrees_with_itself_under_refinement(nu):
+    grid = burgers().domain.grid((81, 11)).numpy()
+    coarse, fine = (cole_hopf(grid[:, 0], grid[:, 1], nu, nodes) for nodes in (NODES, 2 * NODES - 1))
+    assert np.abs(coarse - fine).max() <= 1e-13
+    assert np.linalg.norm(coarse - fine) <= burgers().solution_floor * np.linalg.norm(fine)
+
+
+def test_cole_hopf_is_odd_and_starts_from_the_sine():
+    x = np.linspace(-1, 1, 21)
+    assert np.allclose(cole_hopf(x, np.zeros(21), NU), -np.sin(np.pi * x), rtol=0, atol=2e-15)
+    values = cole_hopf(x, np.full(21, 0.7), NU)
+    assert np.allclose(values, -values[::-1], rtol=0, atol=1e-14)
+    assert cole_hopf(x.reshape(3, 7), np.zeros((3, 7)), NU).shape == (3, 7)
+
+
+# Allen-Cahn.
+
+
+@pytest.fixture(scope="module")
+def allen_cahn_grid():
+    problem = allen_cahn()
+    grid = problem.domain.grid(problem.test_shape)
+    return grid.numpy(), problem.solution(grid)[:, 0].numpy()
+
+
+def test_allen_cahn_reference_solves_the_equation():
+    problem = allen_cahn()
+    x, t = np.meshgrid([-0.93, -0.7, -0.5, -0.2, 0.0, 0.35, 0.52, 0.9], [0.25, 0.625, 0.9])
+    start = sample(problem.domain, interior=1, boundary=6, initial=9)
+    points = Points(
+        np.stack([x.ravel(), t.ravel()], axis=1), start.boundary, start.initial, None, start.normals, start.parts,
+        axes="xt",
+    )  # fmt: skip
+    found = residuals(problem, FiniteDifference(step=5e-4, order=4), points)
+    assert float(found["equation"].abs().max()) < 1e-4
+    assert float(found["periodic"].abs().max()) < 1e-12
+    # The initial slope jumps by 4 at x = +-1; it is smooth at any later time, over a layer of sqrt(D t).
+    assert float(found["initial"].abs().max()) < 2e-4
+
+
+def test_allen_cahn_slope_is_periodic_after_the_start():
+    problem = allen_cahn()
+    rows = torch.tensor([[-1.0, 0.5], [1.0, 0.5]], dtype=torch.float64)
+    points = Points(rows[:1], rows, parts={"x-": torch.tensor([0]), "x+": torch.tensor([1])}, axes="xt")
+    condition = problem.conditions[1]
+    own = points.only(condition.where)
+    jet = FiniteDifference(step=1e-4, order=4).plan(own, condition.partials)(problem.solution)
+    assert float(condition.residual(jet, own.rows, own.normals, {}).abs().max()) < 1e-6
+
+
+def test_allen_cahn_floor_holds_against_twice_the_modes(allen_cahn_grid):
+    grid, solution = allen_cahn_grid
+    fine = AllenCahnReference(1e-4, modes=2 * MODES)(grid[:, 0], grid[:, 1])
+    errors = {MODES: np.linalg.norm(solution - fine) / np.linalg.norm(fine)}
+    for modes in (MODES // 4, MODES // 2):
+        coarse = AllenCahnReference(1e-4, modes=modes)(grid[:, 0], grid[:, 1])
+        errors[modes] = np.linalg.norm(coarse - fine) / np.linalg.norm(fine)
+    # Errors fall as modes^-2, so that the difference to twice the modes is 3/4 of the error.
+    assert errors[MODES] * 4 / 3 <= allen_cahn().solution_floor
+    assert errors[MODES // 2] < 5e-7
+    assert math.log2(errors[MODES // 4] / errors[MODES // 2]) > 1.7
+
+
+def test_allen_cahn_time_steps_are_far_below_the_floor():
+    x = np.repeat(np.linspace(-1, 1, 41), 5)
+    t = np.tile([0.1, 0.3, 0.5, 0.8, 1.0], 41)
+    one, half = (AllenCahnReference(1e-4, modes=512, levels=levels)(x, t) for levels in (LEVELS, 2 * LEVELS))
+    assert np.linalg.norm(one - half) / np.linalg.norm(half) < 1e-8
+
+
+def test_allen_cahn_between_levels_is_one_more_time_step(allen_cahn_grid):
+    coarse, fine = AllenCahnReference(1e-4, 256, levels=50), AllenCahnReference(1e-4, 256, levels=100)
+    x = np.linspace(-1, 1, 31)
+    between = np.full(31, 0.51)
+    assert np.abs(coarse(x, between) - fine(x, between)).max() < 1e-5
+    assert np.abs(coarse(x, between) - coarse(x, np.full(31, 0.5))).max() > 1e-3
+
+
+# The integrator.
+
+
+@pytest.mark.parametrize("stiffness", [0.5, 20.0])
+def test_etdrk4_converges_to_order_four_on_a_stiff_system(stiffness):
+    """u' = -u by the nonlinear part, v' = -k v + (k - 2) u^2: u = e^-t, v = u^2 + (v_0 - 1) e^(-k t)."""
+
+    def error(steps):
+        linear = np.array([0.0, -stiffness])
+        *_, last = etdrk4(
+            linear, lambda s: np.array([-s[0], (stiffness - 2) * s[0] ** 2]), np.array([1.0, 3.0]), 1 / steps, steps
+        )
+        return np.abs(last - [math.exp(-1), math.exp(-2) + 2 * math.exp(-stiffness)]).max()
+
+    counts = np.array([10, 20, 40, 80])
+    errors = np.array([error(int(steps)) for steps in counts])
+    assert -np.polyfit(np.log(counts), np.log(errors), 1)[0] > 3.7
+    assert errors[-1] < 1e-8
+
+
+def test_etdrk4_is_exact_in_the_linear_part_however_stiff():
+    linear = np.array([-1e6, -1.0, 0.0, 2.0])
+    states = list(etdrk4(linear, np.zeros_like, np.ones(4), 0.5, 4))
+    assert len(states) == 5
+    assert np.allclose(states[-1], np.exp(2 * linear), rtol=1e-14)
+
+
+def test_etdrk4_integrates_a_constant_exactly():
+    """v' = L v + 1 from 0 is (e^{L t} - 1) / L: the coefficients near z = 0 and far from it."""
+    linear = np.array([-400.0, -1.0, -1e-9])
+    *_, last = etdrk4(linear, np.ones_like, np.zeros(3), 0.1, 10)
+    assert np.allclose(last, np.expm1(linear) / linear, rtol=1e-12)
+
+
+# Others' files.
+
+
+def test_the_public_burgers_file_is_ours(shared):
+    file = loadmat(shared / "reference" / "public_files" / "r_burgers.mat")
+    x, t = np.meshgrid(file["x"].ravel(), file["t"].ravel(), indexing="ij")
+    ours = cole_hopf(x, t, NU)
+    assert np.linalg.norm(ours - file["usol"]) / np.linalg.norm(file["usol"]) < 1e-11
+
+
+def test_the_public_allen_cahn_file_is_the_coarser_one(shared):
+    file = loadmat(shared / "reference" / "public_files" / "rba_ac.mat")
+    x, t = np.meshgrid(file["x"].ravel(), file["tt"].ravel()[::10], indexing="ij")
+    theirs = file["uu"][:, ::10].ravel()
+    reference = allen_cahn().solution(torch.from_numpy(np.stack([x.ravel(), t.ravel()], axis=1)))[:, 0].numpy()
+    fine = AllenCahnReference(1e-4, modes=2 * MODES)(x.ravel(), t.ravel())
+    theirs_error, ours_error = (np.linalg.norm(u - fine) / np.linalg.norm(fine) for u in (theirs, reference))
+    assert 5e-6 < theirs_error < 2e-5
+    assert ours_error < theirs_error / 50
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: poisson_1d(1.5), "positive integer mode.*came 1.5"),
+        (lambda: poisson_1d(0), "positive integer mode.*came 0"),
+        (lambda: poisson_2d((1, -2)), "positive integer mode.*came -2"),
+        (lambda: helmholtz((1, 0.5)), r"positive integer modes.*came \(1, 0.5\)"),
+        (lambda: helmholtz(wavenumber=math.pi * math.sqrt(5) / 2), "resonance"),
+        (lambda: helmholtz(wavenumber=-math.pi / math.sqrt(2)), "resonance"),
+        (lambda: burgers(0.0), "viscosity >= 1e-3.*came 0.0"),
+        (lambda: burgers(-0.01), "viscosity >= 1e-3"),
+        (lambda: burgers(math.nan), "viscosity >= 1e-3"),
+        (lambda: allen_cahn(1e-5), r"diffusion in \[1e-4, 1\].*came 1e-05"),
+        (lambda: allen_cahn(2.0), r"diffusion in \[1e-4, 1\]"),
+    ],
+)
+def test_options_without_a_solution_are_refused(make, expected):
+    with pytest.raises(ValueError, match=expected):
+        make()
+
+
+@pytest.mark.parametrize("wavenumber", [0.0, 1.0, math.pi / 2, 4.0])
+def test_wavenumbers_beside_a_resonance_are_taken(wavenumber):
+    assert helmholtz(wavenumber=wavenumber).settings["wavenumber"] == wavenumber
+
+
+def test_points_with_other_axes_are_refused():
+    with pytest.raises(ValueError, match=r"burgers has the axes x, t, the points have x, y.*problem.sample"):
+        burgers().check(poisson_2d().sample(interior=4))
+
+
+@pytest.mark.parametrize("kind", ["interior", "boundary", "initial"])
+def test_points_outside_the_domain_are_refused(kind):
+    problem = burgers()
+    points = problem.sample(interior=4, boundary=4, initial=4)
+    getattr(points, kind)[1, 0] = 1.5
+    with pytest.raises(ValueError, match=rf"1 {kind} points lie outside the domain of burgers .*such as \[1.5") as caught:
+        problem.check(points)
+    assert "[(-1.0, 1.0), (0.0, 1.0)]" in str(caught.value)
+
+
+def test_a_condition_without_points_is_refused():
+    inside = Points([[0.5, 0.5]], axes="xt")
+    with pytest.raises(ValueError, match="condition 'boundary' on 'boundary', the points have none"):
+        burgers().check(inside)
+    with pytest.raises(ValueError, match="no part 'x-'"):
+        allen_cahn().check(inside)
+
+
+def test_periodic_problems_pair_their_boundary_points():
+    assert allen_cahn().domain.periodic == ("x",)
+    assert Box(("x",), (0.0,), (1.0,)).periodic == ()
