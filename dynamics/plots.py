@@ -88,8 +88,8 @@ def comparison_figure(first: xr.DataTree, second: xr.DataTree, labels: tuple[str
         raise ValueError(
             f"nothing in common to draw: expected /spectra or /series in both, came {held[0]} and {held[1]}"
         )
-    for axis in axes:
-        axis.legend(fontsize="small")
+    for axis, place in zip(axes, ("upper right", "upper left", "upper right"), strict=True):
+        axis.legend(fontsize="small", loc=place)
     figure.suptitle(f"{_problem(first)}: {labels[0]} and {labels[1]}")
     return figure
 

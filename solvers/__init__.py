@@ -6,6 +6,7 @@ from solvers.cadence import Every as Every
 from solvers.cadence import Logarithmic as Logarithmic
 from solvers.least_squares import Solution as Solution
 from solvers.least_squares import solve_least_squares as solve_least_squares
+from solvers.loop import Step as Step
 from solvers.networks import MLP as MLP
 from solvers.networks import RandomFeatures as RandomFeatures
 from solvers.networks import Sine as Sine
@@ -17,7 +18,6 @@ from solvers.points import Points as Points
 from solvers.points import sample as sample
 from solvers.probes import Probe as Probe
 from solvers.training import Run as Run
-from solvers.training import Step as Step
 from solvers.training import steps as steps
 from solvers.training import train as train
 

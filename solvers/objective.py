@@ -104,6 +104,14 @@ class Objective:
         """
         return list(self._history)
 
+    def start_norm(self) -> float:
+        """Return the size of the vector that the step began from.
+
+        Returns:
+            2-norm.
+        """
+        return float(torch.linalg.vector_norm(self._origin))
+
     def update_norm(self) -> float:
         """Return how far the vector has moved since `begin_step`.
 

@@ -18,6 +18,7 @@ class TwoLayer(nn.Sequential):
         ValueError: width below 1 or scale not positive.
 
     Example:
+        >>> import torch
         >>> TwoLayer(1, 50)(torch.zeros(3, 1)).shape
         torch.Size([3, 1])
     """

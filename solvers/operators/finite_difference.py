@@ -129,7 +129,7 @@ class FiniteDifference:
             raise ValueError(
                 f"step {step:g} is below round-off for {letters!r} in {_name(points.interior.dtype)}: "
                 f"an O(1) derivative would carry an error of {roundoff:.1g}; expected at least "
-                f"{1.1 * max((eps * size) ** (1 / power), eps * reach):.2g}, or step=None for the best one, or AutoDiff()"
+                f"{1.1 * max((eps * size) ** (1 / power), eps * reach):.2g}, step=None for the best one, or AutoDiff()"
             )
         weights = {}
         for combination in product(*(zip(offsets, w, strict=True) for offsets, w, _ in lines)):

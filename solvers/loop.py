@@ -1,0 +1,144 @@
+"""The training loop: one step at a time, measured before the optimizer moves and recorded after it has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dynamics.format import Stream
+from dynamics.recorder import Recorder
+from solvers.attention import ResidualBasedAttention
+from solvers.description import points_arrays, points_labels
+from solvers.objective import Evaluation, Objective
+from solvers.optimizers import Optimizer, StepInfo
+from solvers.probes import Moment, Probe
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state after `step` updates and what the next update did.
+
+    Args:
+        step: number of updates so far, from 0.
+        loss: weighted loss here.
+        terms: unweighted loss of each term.
+        info: what the optimizer did from here; `info.stopped` says why it ended.
+        status: "running", "complete" or "diverged".
+    """
+
+    step: int
+    loss: float
+    terms: Mapping[str, float]
+    info: StepInfo
+    status: str = "running"
+
+
+@dataclass(eq=False)
+class Loop:
+    """One training in progress: the objective, the optimizer, the attention weights and what has been measured."""
+
+    objective: Objective
+    optimizer: Optimizer
+    rule: ResidualBasedAttention
+    use_attention: bool
+    probes: Sequence[Probe]
+    recorder: Recorder | None
+    recording_seconds: float = 0.0
+    rel_l2: float = float("nan")
+    _weights: Tensor | None = field(default=None, repr=False)
+
+    def iterate(self, count: int) -> Iterator[Step]:
+        """Yield the state before each update and, last, the state after all of them.
+
+        Args:
+            count: number of updates.
+
+        Yields:
+            count + 1 steps, fewer where the optimizer stops or the loss is no longer finite.
+        """
+        state = self.optimizer.init(self.objective.vector)
+        stopped = None
+        for number in range(count + 1):
+            evaluation = self._begin()
+            loss = float(evaluation.value.detach())
+            last = number == count or stopped is not None
+            status = "diverged" if not torch.isfinite(evaluation.value) else "complete" if last else "running"
+            row = self._measure(number, evaluation, forced=last) if status != "diverged" else {}
+            info = StepInfo()
+            if status == "running":
+                state, info = self.optimizer.step(self.objective, state)
+                stopped = info.stopped
+            self._record(number, evaluation, info, row)
+            terms = dict(zip(self.objective.terms, evaluation.raw.tolist(), strict=True))
+            yield Step(number, loss, terms, StepInfo(info.learning_rate, stopped), status)
+            if status != "running":
+                return
+
+    def _begin(self) -> Evaluation:
+        evaluation = self.objective.begin_step()
+        residual = evaluation.residual.detach()
+        if self._weights is None:
+            self._weights = self.rule.start(residual)
+        self._weights = self.rule.update(self._weights, residual)
+        self.objective.attention = self._weights if self.use_attention else None
+        return evaluation
+
+    def _measure(self, number: int, evaluation: Evaluation, forced: bool) -> dict[str, object]:
+        """Run the probes that are due; return what belongs into this step's row of the series."""
+        moment = Moment(number, self.objective, evaluation, self._weights)
+        if number == 0 and self.recorder is not None:
+            self._declare(moment)
+        start = time.perf_counter()
+        row: dict[str, object] = {}
+        for probe in self.probes:
+            if forced or probe.every.due(number):
+                values = probe.measure(moment)
+                if probe.stream == "series":
+                    row.update(values)
+                elif self.recorder is not None:
+                    self.recorder.record(probe.stream, number, **values)
+        self.rel_l2 = float(row.get("rel_l2", self.rel_l2))
+        self.recording_seconds += time.perf_counter() - start
+        return row
+
+    def _declare(self, moment: Moment) -> None:
+        extra = [
+            variable
+            for probe in self.probes
+            if probe.stream == "series"
+            for variable in probe.declare(moment).variables
+        ]
+        self.recorder.declare(Stream("series", extra, {"term": self.objective.terms}))
+        for probe in self.probes:
+            if probe.stream != "series":
+                self.recorder.declare(probe.declare(moment))
+        arrays = points_arrays(self.objective.points)
+        self.recorder.store("points", **points_labels(self.objective.problem), **arrays)
+
+    def _record(self, number: int, evaluation: Evaluation, info: StepInfo, row: Mapping[str, object]) -> None:
+        if self.recorder is None:
+            return
+        start = time.perf_counter()
+        history = self.objective.evaluated()
+        moved = len(history) > 0
+        self.recorder.record(
+            "series",
+            number,
+            loss=float(evaluation.value.detach()),
+            loss_raw=evaluation.raw.cpu().numpy(),
+            loss_weight=evaluation.effective_weights.cpu().numpy(),
+            learning_rate=info.learning_rate,
+            gradient_norm=history[0].gradient_norm if moved else float("nan"),
+            update_norm=self.objective.update_norm() if moved else float("nan"),
+            parameter_norm=self.objective.start_norm(),
+            evaluations=self.objective.evaluations,
+            **row,
+        )
+        if getattr(self.optimizer, "many_evaluations", False):
+            for counted in history:
+                self.recorder.record("evaluations", number, **vars(counted))
+        self.recording_seconds += time.perf_counter() - start

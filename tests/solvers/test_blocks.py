@@ -1,0 +1,158 @@
+"""Block gradients against a loop of backward passes, and on objectives of pure signal and pure noise."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from solvers.blocks import BlockGradients
+from solvers.domain import Box
+from solvers.networks import MLP, RandomFeatures
+from solvers.objective import Objective
+from solvers.operators import AutoDiff, FiniteDifference
+from solvers.points import Points
+from solvers.problems import Problem, helmholtz, poisson_1d
+
+OPERATORS = {"autodiff": AutoDiff(), "central-2": FiniteDifference(step=1e-2), "central-4": FiniteDifference(order=4)}
+every_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+
+
+def helmholtz_objective(operator, interior=24, attended=True):
+    problem = helmholtz((1, 2))
+    problem = dataclasses.replace(problem, conditions=(dataclasses.replace(problem.conditions[0], weight=3.0),))
+    objective = Objective(problem, MLP(2, [7, 6]).double(), operator, problem.sample(interior=interior, boundary=8))
+    if attended:
+        objective.attention = torch.rand(interior, dtype=torch.float64)
+    return objective
+
+
+def selected(objective, suffix):
+    return [p for name, p in objective.network.named_parameters() if name.endswith(suffix)]
+
+
+def looped(objective, blocks, suffix):
+    """One backward pass a block, on points of its own."""
+    parameters, gradients = selected(objective, suffix), []
+    for index in blocks.order.reshape(blocks.blocks, blocks.block_size):
+        own = Points(objective.points.interior[index], axes=objective.points.axes)
+        residual = objective.interior_residual(objective.operator.plan(own, objective.problem.partials))
+        if objective.attention is not None:
+            residual = objective.attention[index, None] * residual
+        found = torch.autograd.grad(residual.square().mean(), parameters, materialize_grads=True)
+        gradients.append(torch.cat([g.reshape(-1) for g in found]))
+    return torch.stack(gradients)
+
+
+@every_operator
+@pytest.mark.parametrize("attended", [False, True])
+@pytest.mark.parametrize("suffix", ["weight", "", "2.bias"])
+def test_block_gradients_equal_a_loop_of_backward_passes(operator, attended, suffix):
+    objective = helmholtz_objective(operator, attended=attended)
+    blocks = BlockGradients(objective, 5, suffix)
+    own, common = blocks()
+    expected = looped(objective, blocks, suffix)
+    assert own.shape == expected.shape
+    noise = 0.0 if operator.exact else 1e-10
+    assert float((own - expected).abs().max()) <= 1e-12 * float(expected.abs().max()) + noise
+    conditions = torch.autograd.grad(objective.condition_loss(), selected(objective, suffix), materialize_grads=True)
+    assert torch.allclose(common, torch.cat([g.reshape(-1) for g in conditions]), rtol=1e-13, atol=1e-15)
+    assert blocks.sizes == [p.numel() for p in selected(objective, suffix)]
+
+
+def test_forward_mode_gives_the_same_block_gradients():
+    """Six components: AutoDiff takes nested forward mode."""
+    problem = Problem(
+        "six", Box(("x",), (0.0,), (1.0,)), ("", "xx"), lambda jet, x, coefficients: jet["xx"] + torch.sin(jet[""])
+    )
+    objective = Objective(problem, MLP(1, [7], 6).double(), AutoDiff(), problem.sample(interior=12))
+    blocks = BlockGradients(objective, 3)
+    own, common = blocks()
+    expected = looped(objective, blocks, "weight") * 6  # the loss sums over equations
+    assert float((own - expected).abs().max()) <= 1e-12 * float(expected.abs().max())
+    assert not common.any()
+
+
+@every_operator
+def test_the_mean_of_full_blocks_is_the_training_gradient(operator):
+    objective = helmholtz_objective(operator)
+    own, common = BlockGradients(objective, 6, suffix="")()
+    training = objective(objective.vector).gradient
+    scale = float(training.abs().max())
+    assert float((own.mean(dim=0) + common - training).abs().max()) <= scale * (1e-12 if operator.exact else 1e-8)
+
+
+def test_every_point_is_dealt_once_and_leftovers_are_left_out():
+    objective = helmholtz_objective(AutoDiff(), interior=23)
+    blocks = BlockGradients(objective, 5)
+    assert blocks.block_size == 4
+    assert len(set(blocks.order.tolist())) == len(blocks.order) == 20
+    again, other = BlockGradients(objective, 5), BlockGradients(objective, 5, seed=1)
+    assert torch.equal(blocks.order, again.order)
+    assert not torch.equal(blocks.order, other.order)
+    assert blocks.order.tolist() != sorted(blocks.order.tolist())
+
+
+def test_measuring_leaves_the_training_alone():
+    objective = helmholtz_objective(AutoDiff())
+    blocks, before = BlockGradients(objective, 4), objective.vector.clone()
+    state = torch.get_rng_state()
+    evaluation = objective.begin_step()
+    blocks()
+    assert torch.equal(objective.vector, before)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert objective(objective.vector) is evaluation
+    assert objective.evaluations == 1
+    assert objective.evaluated() == []
+    assert all(p.grad is None for p in objective.network.parameters())
+
+
+def test_pure_signal_equal_points_give_equal_blocks():
+    problem = dataclasses.replace(poisson_1d(), conditions=())
+    points = Points(torch.full((20, 1), 0.3, dtype=torch.float64))
+    own, common = BlockGradients(Objective(problem, MLP(1, [8]).double(), AutoDiff(), points), 4)()
+    assert float(own.abs().max()) > 1
+    assert float((own - own[0]).abs().max()) <= 1e-13 * float(own.abs().max())
+    assert not common.any()
+
+
+def test_pure_noise_gradients_of_single_points_cancel():
+    """u = w . x at w = 0 against the target x y on all sign patterns: the gradients -2 x y (x, y) average to zero."""
+    problem = Problem(
+        "noise",
+        Box(("x", "y"), (-1.0, -1.0), (1.0, 1.0)),
+        ("",),
+        lambda jet, x, coefficients: jet[""] - x[:, :1] * x[:, 1:],
+    )
+    network = torch.nn.Linear(2, 1, bias=False).double()
+    torch.nn.init.zeros_(network.weight)
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * 2)
+    objective = Objective(problem, network, AutoDiff(), Points(signs, axes="xy"))
+    own, _ = BlockGradients(objective, 4)()
+    assert float(own.mean(dim=0).abs().max()) <= 1e-15
+    assert torch.allclose(own.square().mean(dim=0), torch.full((2,), 4.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("blocks", [1, 0, 25])
+def test_numbers_of_blocks_that_the_points_cannot_fill_are_refused(blocks):
+    with pytest.raises(ValueError, match=f"between 2 and 24 blocks of the 24 interior points, came {blocks}"):
+        BlockGradients(helmholtz_objective(AutoDiff()), blocks)
+
+
+def test_a_suffix_that_no_parameter_has_is_refused():
+    problem = poisson_1d()
+    objective = Objective(problem, RandomFeatures(1, 9), AutoDiff(), problem.sample(interior=9))
+    with pytest.raises(ValueError, match=r"no parameter ends in 'weight'; expected one of \['coefficient'\]"):
+        BlockGradients(objective, 3)
+    own, _ = BlockGradients(objective, 3, suffix="coefficient")()
+    assert own.shape == (3, 9)
+
+
+@pytest.mark.cuda
+@every_operator
+def test_cuda_gives_the_block_gradients_of_the_cpu(operator, cuda):
+    here = helmholtz_objective(operator, attended=False)
+    problem = here.problem
+    there = Objective(problem, MLP(2, [7, 6]).double().to(cuda), operator, here.points.to(cuda))
+    there.vector.copy_(here.vector)
+    for one, other in zip(BlockGradients(here, 4)(), BlockGradients(there, 4)(), strict=True):
+        assert torch.allclose(one, other.cpu(), rtol=1e-6, atol=1e-6)
