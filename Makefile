@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@if [ "$(TORCH)" = cuda ]; then $(RUN) -m pip uninstall --quiet --yes torch; fi
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --retries 2 --constraint constraints.txt \
 	  $(if $(filter cuda,$(TORCH)),,$(CPU_WHEELS)) torch
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@echo "$(if $(TORCH),$(TORCH),cpu)" > $(READY)

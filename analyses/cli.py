@@ -24,7 +24,7 @@ Figure = Annotated[Optional[Path], typer.Option("--figure", metavar="PNG", help=
 
 
 def reported(command):
-    """Turn the errors that a user can mend into one line and an exit code: 2 for usage, 1 for a run or file at fault."""
+    """Turn the errors that a user can mend into one line and an exit code: 2 for usage, 1 for a run or a file."""
 
     @functools.wraps(command)
     def wrapped(*args, **kwargs):

@@ -94,6 +94,8 @@ class Objective:
         """
         self._origin.copy_(self.vector)
         self._history.clear()
+        # An evaluation that the last step left at this vector knows its attention weights, and is counted there.
+        self._latest = None
         return self(self.vector)
 
     def evaluated(self) -> list[Counted]:
@@ -220,8 +222,9 @@ class Evaluation:
 
     @property
     def effective_weights(self) -> Tensor:
-        """Weighted over raw, (terms,): loss = sum of effective weight * raw also under attention."""
-        return self._losses[1].detach() / self.raw
+        """Weighted over raw, (terms,): loss = sum of effective weight * raw also under attention; fixed where raw is 0."""
+        fixed = self.raw.new_tensor(self._objective.weights)
+        return torch.where(self.raw == 0, fixed, self._losses[1].detach() / self.raw)
 
     @cached_property
     def gradient(self) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +77,18 @@ class Probe:
         return Stream(self.stream, own, labels.coords, labels.attrs)
 
 
+def _once(make: Callable[[Moment], Any]) -> Callable[[Moment], Any]:
+    """Return `make`, called once an objective: what a probe sets up for one run must not serve the next."""
+    kept: list[Any] = [None, None]
+
+    def of(moment: Moment) -> Any:
+        if kept[0] is not moment.objective:
+            kept[:] = moment.objective, make(moment)
+        return kept[1]
+
+    return of
+
+
 def errors(every: Cadence = Logarithmic(15)) -> Probe:
     """Return the probe of the errors against the problem's solution.
 
@@ -85,12 +98,7 @@ def errors(every: Cadence = Logarithmic(15)) -> Probe:
     Returns:
         Probe that adds `rel_l2` and `max_error` to the series.
     """
-    built: list[Score] = []
-
-    def score(moment: Moment) -> Score:
-        if not built:
-            built.append(Score(moment.objective.problem, moment.objective.vector))
-        return built[0]
+    score = _once(lambda moment: Score(moment.objective.problem, moment.objective.vector))
 
     def measure(moment: Moment):
         rel_l2, max_error = score(moment)(moment.objective.network)
@@ -138,12 +146,7 @@ def block_gradients(blocks: int = 8, suffix: str = "weight", every: Cadence = Lo
     Returns:
         Probe of the stream "gradients".
     """
-    built: list[BlockGradients] = []
-
-    def of(moment: Moment) -> BlockGradients:
-        if not built:
-            built.append(BlockGradients(moment.objective, blocks, suffix))
-        return built[0]
+    of = _once(lambda moment: BlockGradients(moment.objective, blocks, suffix))
 
     def labels(moment: Moment) -> Labels:
         block = of(moment)
@@ -237,15 +240,14 @@ def homogeneity(cells: int = 10, every: Cadence = Logarithmic(30)) -> Probe:
     Returns:
         Probe of the stream "homogeneity": mean and rms over cells of the cell averages of lambda and of |r|.
     """
-    index: list[np.ndarray] = []
+    @_once
+    def index(moment: Moment) -> np.ndarray:
+        domain = moment.objective.problem.domain
+        return cell_index(moment.objective.points.interior.double().cpu().numpy(), domain.lower, domain.upper, cells)
 
     def measure(moment: Moment):
-        if not index:
-            domain = moment.objective.problem.domain
-            points = moment.objective.points.interior.double().cpu().numpy()
-            index.append(cell_index(points, domain.lower, domain.upper, cells))
         size = moment.evaluation.residual.detach().abs().sum(dim=1)
-        moments = [cell_moments(value.double().cpu().numpy(), index[0]) for value in (moment.attention, size)]
+        moments = [cell_moments(value.double().cpu().numpy(), index(moment)) for value in (moment.attention, size)]
         mean, rms = zip(*moments, strict=True)
         return {"cell_mean": np.array(mean), "cell_rms": np.array(rms)}
 

@@ -182,7 +182,7 @@ def train(
         >>> run.status, run.step
         ('complete', 3)
     """
-    own = isinstance(record, str | Path)
+    own, count = isinstance(record, str | Path), _count(steps)
     loop = _prepare(
         problem,
         network,
@@ -202,9 +202,9 @@ def train(
         attrs = {"seed": seed, "dtype": str(dtype).removeprefix("torch."), "device": str(device)}
         context = Recorder(record, config=description, attrs=attrs, overwrite=overwrite)
     start = time.perf_counter()
-    with context as recorder, progress_bar(_count(steps), f"{problem.name}", progress) as advance:
+    with context as recorder, progress_bar(count, problem.name, progress) as advance:
         loop.recorder = recorder
-        for step in loop.iterate(steps):
+        for step in loop.iterate(count):
             advance(step.step, step.loss)
         reason = step.info.stopped or ("" if step.status == "complete" else f"loss is {step.loss} at step {step.step}")
         if own:
