@@ -103,7 +103,7 @@ def assemble(problem: Problem, features: RandomFeatures, operator: Operator, poi
         rights.append(scale * right)
         rows[name] = len(matrix)
         if name == INTERIOR:
-            interior, noise = plan, entry_noise(plan, jet)
+            interior, noise = plan, entry_noise(plan, features)
     matrix = torch.cat(blocks)
     floor = NOISE_MARGIN * noise * (math.sqrt(matrix.shape[0]) + math.sqrt(matrix.shape[1]))
     return System(matrix, torch.cat(rights), rows, floor, interior)
@@ -129,23 +129,26 @@ def _affine(problem: Problem, term: str, jet: Jet, points: Points) -> tuple[Tens
     return matrix, -at_zero[:, :1]
 
 
-def entry_noise(plan: Plan, jet: Jet) -> float:
+def entry_noise(plan: Plan, features: RandomFeatures) -> float:
     """Return the root mean square of the round-off that finite differences put into the entries.
 
-    Each of the stencil's values is rounded to eps/2 of its size, uniformly: eps/sqrt(12) rms(phi) ||w||_2, the worst
-    partial counting.
+    Each value s(z) of the stencil, z = w . x + b, carries eps/sqrt(12) (s^2 + 2 z^2 s'^2)^(1/2): its own rounding and
+    that of z and w . x. It is multiplied by the 2-norm of the stencil's weights, the worst partial counting. The
+    rounding of weights and points is no part of it: it moves the large singular values and leaves the small ones small.
 
     Args:
         plan: of the operator; one without stencils is exact.
-        jet: of the features.
+        features: evaluated at the plan's points.
 
     Returns:
         Per entry; 0 for exact operators.
     """
     stencils = getattr(plan, "stencils", {})
-    sizes = [math.hypot(*stencil.weights.values()) for letters, stencil in stencils.items() if letters]
-    eps = torch.finfo(torch.float64).eps
-    return max(sizes, default=0.0) * eps / math.sqrt(12) * float(jet[""].square().mean().sqrt())
+    worst = max((math.hypot(*stencil.weights.values()) for name, stencil in stencils.items() if name), default=0.0)
+    argument = plan.points.rows @ features.weight.T + features.bias
+    value, slope = torch.func.jvp(features.activation, (argument,), (argument,))
+    size = float((value.square() + 2 * slope.square()).mean().sqrt())
+    return worst * size * torch.finfo(torch.float64).eps / math.sqrt(12)
 
 
 def solve_least_squares(
@@ -247,7 +250,8 @@ def _record(record, overwrite, config, problem, operator, points, system: System
         "operator_floor": system.operator_floor,
     }
     residual = system.matrix @ solution.network.coefficient - system.right
-    raw = [float(part.detach().square().mean()) for part in residual.split(list(system.rows.values()))]
+    weights = [1.0, *(condition.weight for condition in problem.conditions)]
+    weighted = [float(part.detach().square().mean()) for part in residual.split(list(system.rows.values()))]
     values = solution.singular_values.cpu().numpy()
     with Recorder(record, config=description | config, attrs=attrs, overwrite=overwrite) as recorder:
         recorder.declare(Stream("series", coords={"term": list(system.rows)}))
@@ -256,9 +260,9 @@ def _record(record, overwrite, config, problem, operator, points, system: System
         recorder.record(
             "series",
             0,
-            loss=sum(raw),
-            loss_raw=raw,
-            loss_weight=[1.0] * len(raw),
+            loss=sum(weighted),
+            loss_raw=[v / w if w else float("nan") for v, w in zip(weighted, weights, strict=True)],
+            loss_weight=weights,
             parameter_norm=float(torch.linalg.vector_norm(solution.network.coefficient.detach())),
             evaluations=1,
             rel_l2=solution.rel_l2,

@@ -222,7 +222,7 @@ class Evaluation:
 
     @property
     def effective_weights(self) -> Tensor:
-        """Weighted over raw, (terms,): loss = sum of effective weight * raw also under attention; fixed where raw is 0."""
+        """Weighted over raw, (terms,), fixed where raw is 0: loss = sum of weight * raw, also under attention."""
         fixed = self.raw.new_tensor(self._objective.weights)
         return torch.where(self.raw == 0, fixed, self._losses[1].detach() / self.raw)
 

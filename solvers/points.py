@@ -49,6 +49,14 @@ class Points:
         object.__setattr__(self, "axes", tuple(self.axes))
         for name in ("interior", "boundary", "initial", "ghost", "normals"):
             object.__setattr__(self, name, self._checked(name))
+        device = self.boundary.device
+        parts = {name: torch.as_tensor(index, dtype=torch.long, device=device) for name, index in self.parts.items()}
+        object.__setattr__(self, "parts", parts)
+        for name, index in parts.items():
+            if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self.boundary):
+                raise ValueError(
+                    f"part {name!r}: expected indices of {len(self.boundary)} boundary points, came {index.tolist()}"
+                )
         if len(self.normals) not in (0, len(self.boundary)):
             raise ValueError(f"expected one normal a boundary point ({len(self.boundary)}), came {len(self.normals)}")
 

@@ -240,6 +240,7 @@ def homogeneity(cells: int = 10, every: Cadence = Logarithmic(30)) -> Probe:
     Returns:
         Probe of the stream "homogeneity": mean and rms over cells of the cell averages of lambda and of |r|.
     """
+
     @_once
     def index(moment: Moment) -> np.ndarray:
         domain = moment.objective.problem.domain

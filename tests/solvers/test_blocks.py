@@ -11,7 +11,7 @@ from solvers.networks import MLP, RandomFeatures
 from solvers.objective import Objective
 from solvers.operators import AutoDiff, FiniteDifference
 from solvers.points import Points
-from solvers.problems import Problem, helmholtz, poisson_1d
+from solvers.problems import Problem, burgers, helmholtz, poisson_1d
 
 # Wide steps: what is compared is the sum over blocks, not round-off over the square of the step.
 OPERATORS = {
@@ -61,6 +61,16 @@ def test_block_gradients_equal_a_loop_of_backward_passes(operator, attended, suf
     conditions = torch.autograd.grad(objective.condition_loss(), selected(objective, suffix), materialize_grads=True)
     assert torch.allclose(common, torch.cat([g.reshape(-1) for g in conditions]), rtol=1e-13, atol=1e-15)
     assert blocks.sizes == [p.numel() for p in selected(objective, suffix)]
+
+
+@every_operator
+def test_block_gradients_of_odd_derivatives_and_a_nonlinear_equation(operator):
+    problem = burgers(0.1)
+    points = problem.sample(interior=20, boundary=4, initial=4)
+    objective = Objective(problem, MLP(2, [7, 6]).double(), operator, points)
+    blocks = BlockGradients(objective, 4)
+    expected = looped(objective, blocks, "weight")
+    assert float((blocks()[0] - expected).abs().max()) <= 1e-12 * float(expected.abs().max())
 
 
 def test_forward_mode_gives_the_same_block_gradients():

@@ -1,5 +1,6 @@
 """Cadences: when a probe is due."""
 
+import itertools
 import math
 
 import pytest
@@ -29,7 +30,7 @@ def test_logarithmic_measures_as_often_as_its_docstring_says():
     due = [step for step in range(LAST + 1) if Logarithmic(30).due(step)]
     assert len(due) == 92
     assert sum(step <= 2000 for step in due) == 62
-    assert all(after < 1.08 * before + 4 for before, after in zip(due, due[1:], strict=False) if before)
+    assert all(after < 1.08 * before + 4 for before, after in itertools.pairwise(due) if before)
 
 
 @pytest.mark.parametrize("power", range(1, 7))

@@ -101,6 +101,7 @@ def test_a_partial_that_was_not_planned_is_named_with_what_was():
 def test_the_normal_derivative_is_the_gradient_along_the_normals():
     normals = torch.tensor([[0.6, 0.8, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64)
     jet = jet_of_rows((3, 2, 1), XYT, normals)
+    jet = Jet(XYT, {letters: jet[letters] for letters in ("", "x", "y")}, jet.counts, normals)
     expected = [[0.6 * (3 + 100) + 0.8 * (3 + 200)], [-(4 + 200.0)]]
     assert torch.allclose(jet.boundary["n"], torch.tensor(expected, dtype=torch.float64), rtol=1e-15)
 

@@ -90,5 +90,5 @@ def test_two_layer_is_the_formula_and_its_draw():
     ],
 )
 def test_sizes_that_make_no_network_are_refused(make):
-    with pytest.raises(ValueError, match="expected .* came "):
+    with pytest.raises(ValueError, match=r"expected .* came "):
         make()

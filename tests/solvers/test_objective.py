@@ -64,7 +64,9 @@ def test_raw_losses_are_unweighted_and_effective_weights_make_the_loss(weighted)
     residual = evaluation.residual.detach()
     boundary = objective.condition_residuals()[0].detach()
     assert objective.terms == ("interior", "boundary")
-    assert evaluation.raw.tolist() == pytest.approx([float((residual**2).mean()), float((boundary**2).mean())], rel=1e-14)
+    assert evaluation.raw.tolist() == pytest.approx(
+        [float((residual**2).mean()), float((boundary**2).mean())], rel=1e-14
+    )
     interior_weight = float(((objective.attention[:, None] * residual) ** 2).mean() / (residual**2).mean())
     assert evaluation.effective_weights.tolist() == pytest.approx([interior_weight, 7.0], rel=1e-14)
     assert float((evaluation.effective_weights * evaluation.raw).sum()) == pytest.approx(

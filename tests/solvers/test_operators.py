@@ -1,7 +1,7 @@
 """One contract for every derivative operator; a new one is a line in OPERATORS and one in CONVERGING or EXACT.
 
-The manufactured functions are u_c = sin(w_c . x + c) + exp(v_c . x) / 4, c = 0, 1, ...: not symmetric, all derivatives known.
-Five components make AutoDiff take its forward mode.
+The manufactured functions are u_c = sin(w_c . x + c) + exp(v_c . x) / 4, c = 0, 1, ...: not symmetric, with
+all derivatives known. Five components make AutoDiff take its forward mode.
 """
 
 import math
@@ -180,7 +180,9 @@ def test_exact_operators_equal_symbolic_derivatives(case, letters):
         return torch.stack([first, second] * 3, dim=1)[:, : case.components]
 
     jet = case.operator.plan(Points([[0.3, -0.7]], axes="xy"), [letters])(network)
-    assert np.allclose(jet[letters][0].detach().numpy(), np.array(expected[: case.components], float), rtol=1e-12, atol=1e-13)
+    assert np.allclose(
+        jet[letters][0].detach().numpy(), np.array(expected[: case.components], float), rtol=1e-12, atol=1e-13
+    )
 
 
 @every_operator
@@ -442,7 +444,7 @@ def test_a_step_below_round_off_is_refused_with_the_smallest_that_is_not(case, l
 
 def test_a_step_that_vanishes_beside_the_coordinates_is_refused():
     far = Points([[1e6]])
-    with pytest.raises(ValueError, match="below round-off.*expected at least 2.4e-10"):
+    with pytest.raises(ValueError, match=r"below round-off.*expected at least 2\.4e-10"):
         FiniteDifference(step=1e-10).plan(far, ["x"])
     FiniteDifference(step=2.4e-10).plan(far, ["x"])
 
@@ -451,7 +453,7 @@ def test_a_step_that_vanishes_beside_the_coordinates_is_refused():
 def test_a_network_that_is_not_finite_outside_the_domain_is_an_error_that_names_the_point(case):
     points = Points([[0.5], [1e-9], [0.3]])
     plan = FiniteDifference(step=1e-3, order=case.operator.order).plan(points, ["x"])
-    with pytest.raises(ValueError, match="not finite at a shifted point.*outside the domain") as caught:
+    with pytest.raises(ValueError, match=r"not finite at a shifted point.*outside the domain") as caught:
         plan(torch.sqrt)
     where = float(str(caught.value).split("such as [")[1].split("]")[0])
     assert where < 0

@@ -41,7 +41,9 @@ def test_the_buffer_and_the_parameters_are_the_same_memory():
     for parameter, start in zip(network.parameters(), before, strict=True):
         assert torch.equal(parameter.detach(), start)
     flat.vector.copy_(torch.arange(len(flat.vector)))
-    written = torch.cat([*(p.detach().reshape(-1) for p in network.parameters()), flat.coefficients["slope"].detach()[None]])
+    written = torch.cat(
+        [*(p.detach().reshape(-1) for p in network.parameters()), flat.coefficients["slope"].detach()[None]]
+    )
     assert torch.equal(written, flat.vector)
     with torch.no_grad():
         network[0].bias.fill_(-1.0)
@@ -62,6 +64,12 @@ def test_gradients_come_in_the_order_of_the_buffer_with_zeros_for_what_does_not_
     weights = torch.tensor([[1.0], [-3.0]])
     gradient = flat.gradient((network[0].weight * weights).sum() + 5 * flat.coefficients["used"])
     assert gradient.tolist() == [1.0, -3.0, 0.0, 0.0, 0.0, 0.0, 5.0]
+
+
+def test_several_coefficients_have_places_of_their_own():
+    flat = FlatParameters(nn.Linear(1, 1, bias=False), {"one": 1.0, "two": 2.0})
+    flat.vector.copy_(torch.tensor([5.0, 6.0, 7.0]))
+    assert [float(value.detach()) for value in flat.coefficients.values()] == [6.0, 7.0]
 
 
 def test_networks_that_have_no_flat_buffer_are_refused():
@@ -113,7 +121,9 @@ def test_torch_optimizers_move_the_flat_vector_as_they_move_the_parameters(facto
         assert float((objective.vector - expected).abs().max()) <= 1e-14
         assert info.learning_rate == options["lr"]
         assert info.stopped is None
-    assert float(objective.begin_step().value.detach()) == pytest.approx(float(twin(expected).value.detach()), rel=1e-12)
+    assert float(objective.begin_step().value.detach()) == pytest.approx(
+        float(twin(expected).value.detach()), rel=1e-12
+    )
 
 
 def test_a_scheduler_is_stepped_once_a_step():
@@ -206,9 +216,14 @@ def test_it_stops_where_no_descent_is_left(search):
 @SEARCHES
 def test_it_stops_where_no_descent_is_left_after_some_iterations(search):
     stopped, state, _ = lbfgs(
-        lambda x: 0.5 * (x * x * torch.tensor([1.0, 30.0])).sum(), [0.4, 0.2], line_search_fn=search, tolerance_grad=0.0,
-        tolerance_change=1e-6, max_iter=50, max_eval=500,
-    )  # fmt: skip
+        lambda x: 0.5 * (x * x * torch.tensor([1.0, 30.0])).sum(),
+        [0.4, 0.2],
+        line_search_fn=search,
+        tolerance_grad=0.0,
+        tolerance_change=1e-6,
+        max_iter=50,
+        max_eval=500,
+    )
     assert stopped == "no descent left: directional derivative above -tolerance_change = 1e-06"
     assert float(state.vector.abs().max()) < 1e-2
 

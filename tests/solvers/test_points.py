@@ -105,6 +105,21 @@ def test_only_keeps_points_without_normals():
     assert points.only("left").normals.shape == (0, 1)
 
 
+@pytest.mark.parametrize(
+    "indices", [[2, 0], (2, 0), np.array([2, 0]), torch.tensor([2, 0])], ids=lambda i: type(i).__name__
+)
+def test_parts_are_any_indices_of_the_boundary(indices):
+    points = Points(np.zeros((1, 1)), boundary=[[0.0], [1.0], [2.0]], parts={"some": indices, "none": []})
+    assert points.only("some").boundary.tolist() == [[2.0], [0.0]]
+    assert points.only("none").counts == (0, 0, 0)
+
+
+@pytest.mark.parametrize("index", [3, -1])
+def test_indices_beyond_the_boundary_are_refused(index):
+    with pytest.raises(ValueError, match=rf"part 'some': expected indices of 3 boundary points, came \[0, {index}\]"):
+        Points(np.zeros((1, 1)), boundary=[[0.0], [1.0], [2.0]], parts={"some": [0, index]})
+
+
 def test_an_unknown_part_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match=r"no part 'z\+'.*\['x\+', 'x-', 'y\+', 'y-'\]"):
         sample(SQUARE, interior=4).only("z+")

@@ -109,7 +109,12 @@ def test_the_gradient_probe_measures_the_weights_of_the_objective_that_it_is_giv
     expected = [float(parts[layer].norm()) for layer in layers]
     assert found["mean_norm"].tolist() == pytest.approx(expected, rel=1e-10)
     attrs = probe.labels(moment).attrs
-    assert (attrs["blocks"], attrs["block_size"], attrs["points"], attrs["terms"]) == (5, 8, 40, ["interior", "boundary"])
+    assert (attrs["blocks"], attrs["block_size"], attrs["points"], attrs["terms"]) == (
+        5,
+        8,
+        40,
+        ["interior", "boundary"],
+    )
 
 
 @pytest.mark.parametrize("name", ["errors", "block_gradients", "homogeneity"])

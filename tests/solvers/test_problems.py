@@ -95,9 +95,14 @@ def test_burgers_solution_solves_the_equation_also_in_the_shock():
     x, t = np.meshgrid([-0.85, -0.3, 0.05, 0.3, 0.7], [0.2, 0.5, 0.9])
     points = sample(problem.domain, interior=1, boundary=10, initial=10)
     points = Points(
-        np.stack([x.ravel(), t.ravel()], axis=1), points.boundary, points.initial, None, points.normals, points.parts,
+        np.stack([x.ravel(), t.ravel()], axis=1),
+        points.boundary,
+        points.initial,
+        None,
+        points.normals,
+        points.parts,
         axes="xt",
-    )  # fmt: skip
+    )
     found = residuals(problem, FiniteDifference(step=2e-3, order=4), points)
     # The layer at x = 0 has a width of 2 nu: sixth derivatives are large there.
     assert float(found["equation"].abs().max()) < 1e-5
@@ -158,9 +163,14 @@ def test_allen_cahn_reference_solves_the_equation():
     x, t = np.meshgrid([-0.93, -0.7, -0.5, -0.2, 0.0, 0.35, 0.52, 0.9], [0.25, 0.625, 0.9])
     start = sample(problem.domain, interior=1, boundary=6, initial=9)
     points = Points(
-        np.stack([x.ravel(), t.ravel()], axis=1), start.boundary, start.initial, None, start.normals, start.parts,
+        np.stack([x.ravel(), t.ravel()], axis=1),
+        start.boundary,
+        start.initial,
+        None,
+        start.normals,
+        start.parts,
         axes="xt",
-    )  # fmt: skip
+    )
     found = residuals(problem, FiniteDifference(step=5e-4, order=4), points)
     assert float(found["equation"].abs().max()) < 1e-4
     assert float(found["periodic"].abs().max()) < 1e-12
@@ -196,6 +206,12 @@ def test_allen_cahn_time_steps_are_far_below_the_floor():
     t = np.tile([0.1, 0.3, 0.5, 0.8, 1.0], 41)
     one, half = (AllenCahnReference(1e-4, modes=512, levels=levels)(x, t) for levels in (LEVELS, 2 * LEVELS))
     assert np.linalg.norm(one - half) / np.linalg.norm(half) < 1e-8
+
+
+def test_allen_cahn_interpolates_its_initial_condition():
+    x = np.arange(-8, 9) / 8
+    start = AllenCahnReference(1e-4, modes=8, levels=50)(x, np.zeros(17))
+    assert np.allclose(start, x**2 * np.cos(np.pi * x), rtol=0, atol=1e-14)
 
 
 def test_allen_cahn_between_levels_is_one_more_time_step(allen_cahn_grid):
@@ -300,7 +316,9 @@ def test_points_outside_the_domain_are_refused(kind):
     problem = burgers()
     points = problem.sample(interior=4, boundary=4, initial=4)
     getattr(points, kind)[1, 0] = 1.5
-    with pytest.raises(ValueError, match=rf"1 {kind} points lie outside the domain of burgers .*such as \[1.5") as caught:
+    with pytest.raises(
+        ValueError, match=rf"1 {kind} points lie outside the domain of burgers .*such as \[1.5"
+    ) as caught:
         problem.check(points)
     assert "[(-1.0, 1.0), (0.0, 1.0)]" in str(caught.value)
 

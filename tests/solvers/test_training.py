@@ -1,6 +1,7 @@
 """Training: what `steps` yields, what `train` records, divergence, interruption, and that recording changes nothing."""
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -71,8 +72,15 @@ def test_attention_follows_its_rule_and_enters_the_loss_inside_the_square():
     seen = []
     keep = Probe("seen", {}, lambda m: seen.append((m.evaluation.residual.detach().numpy(), m.attention.numpy())) or {})
     run = steps(
-        problem, network, AutoDiff(), ADAM, points=points, steps=5, attention=rule, probes=[dataclasses.replace(keep, every=Every(1))]
-    )  # fmt: skip
+        problem,
+        network,
+        AutoDiff(),
+        ADAM,
+        points=points,
+        steps=5,
+        attention=rule,
+        probes=[dataclasses.replace(keep, every=Every(1))],
+    )
     for step in run:
         residual, attention = seen[-1]
         size = np.abs(residual[:, 0])
@@ -167,7 +175,7 @@ def test_the_file_holds_what_steps_yielded(recorded):
         assert series["evaluations"].values.tolist() == list(range(1, 12))
         norms = [float(vector.norm()) for vector in vectors]
         assert series["parameter_norm"].values == pytest.approx(norms, rel=1e-12)
-        updates = [float((after - before).norm()) for before, after in zip(vectors, vectors[1:], strict=False)]
+        updates = [float((after - before).norm()) for before, after in itertools.pairwise(vectors)]
         assert series["update_norm"].values[:-1] == pytest.approx(updates, rel=1e-9)
         assert np.isnan(series["update_norm"].values[-1])
         assert (series["gradient_norm"].values[:-1] > 0).all()
@@ -213,9 +221,17 @@ def test_the_standard_run_is_a_valid_trajectory_with_every_stream(tmp_path):
     problem, network, points = small(helmholtz((1, 1)))
     rule = ResidualBasedAttention(0.9, 0.1)
     run = train(
-        problem, network, FiniteDifference(order=4), ADAM, points=points, steps=9, attention=rule, seed=5,
-        record=str(tmp_path / "run.h5"), config={"note": "mine"},
-    )  # fmt: skip
+        problem,
+        network,
+        FiniteDifference(order=4),
+        ADAM,
+        points=points,
+        steps=9,
+        attention=rule,
+        seed=5,
+        record=str(tmp_path / "run.h5"),
+        config={"note": "mine"},
+    )
     assert validate(run.path) == []
     with open_trajectory(run.path) as trajectory:
         assert set(trajectory.children) >= {"series", "gradients", "homogeneity", "residuals", "parameters", "points"}
@@ -271,15 +287,25 @@ def test_the_gradient_norm_is_that_of_the_row_however_lbfgs_ended_the_last_step(
     watch = Probe("watch", {"x": ()}, measure, Every(1))
     rule = ResidualBasedAttention(0.5, 0.5)
     run = train(
-        problem, network, AutoDiff(), search, points=points, steps=8, attention=rule, probes=[watch], record=tmp_path / "run.h5"
-    )  # fmt: skip
+        problem,
+        network,
+        AutoDiff(),
+        search,
+        points=points,
+        steps=8,
+        attention=rule,
+        probes=[watch],
+        record=tmp_path / "run.h5",
+    )
     with open_trajectory(run.path) as trajectory:
         assert trajectory["series/gradient_norm"].values[:-1] == pytest.approx(norms[:-1], rel=1e-10)
 
 
 def test_why_lbfgs_stopped_is_in_the_run_and_in_the_file(tmp_path):
     problem, network, points = small()
-    search = Torch(torch.optim.LBFGS, lr=1.0, max_iter=20, max_eval=1000, tolerance_grad=1.0, line_search_fn="strong_wolfe")
+    search = Torch(
+        torch.optim.LBFGS, lr=1.0, max_iter=20, max_eval=1000, tolerance_grad=1.0, line_search_fn="strong_wolfe"
+    )
     run = train(problem, network, AutoDiff(), search, points=points, steps=200, record=tmp_path / "run.h5")
     assert run.status == "complete"
     assert run.reason == "gradient below tolerance_grad = 1"
@@ -298,7 +324,10 @@ def test_why_lbfgs_stopped_is_in_the_run_and_in_the_file(tmp_path):
 @pytest.mark.parametrize("optimizer", [Torch(torch.optim.SGD, lr=1e30), Torch(torch.optim.LBFGS, lr=1e200)])
 def test_divergence_is_a_status_and_what_came_before_is_kept(optimizer, tmp_path):
     problem, network, points = small()
-    run = train(problem, network, AutoDiff(), optimizer, points=points, steps=50, record=tmp_path / "run.h5")
+    stock = [probes.residuals(Every(1)), probes.errors(Every(1))]
+    run = train(
+        problem, network, AutoDiff(), optimizer, points=points, steps=50, probes=stock, record=tmp_path / "run.h5"
+    )
     assert run.status == "diverged"
     assert 0 < run.step < 50
     assert not math.isfinite(run.loss)
@@ -311,7 +340,9 @@ def test_divergence_is_a_status_and_what_came_before_is_kept(optimizer, tmp_path
         assert len(loss) == run.step + 1
         assert np.isfinite(loss[:-1]).all()
         assert not np.isfinite(loss[-1])
+        assert trajectory["residuals/step"].values.tolist() == list(range(run.step))
         assert np.isfinite(trajectory["residuals/residual"].values).all()
+        assert math.isfinite(run.rel_l2)
 
 
 def test_a_run_that_is_not_finite_from_the_start_is_recorded_as_such(tmp_path):
@@ -337,9 +368,15 @@ def test_an_interrupted_run_is_readable(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(
-            problem, network, AutoDiff(), ADAM, points=points, steps=9, record=tmp_path / "run.h5",
+            problem,
+            network,
+            AutoDiff(),
+            ADAM,
+            points=points,
+            steps=9,
+            record=tmp_path / "run.h5",
             probes=[Probe("watch", {"x": ()}, measure, Every(1))],
-        )  # fmt: skip
+        )
     assert validate(tmp_path / "run.h5") == []
     with open_trajectory(tmp_path / "run.h5") as trajectory:
         assert trajectory.attrs["status"] == "interrupted"
