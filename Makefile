@@ -4,6 +4,7 @@ TORCH ?=
 
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --retries 2 --constraint constraints.txt
 CPU_WHEELS := --extra-index-url https://download.pytorch.org/whl/cpu
 
 .PHONY: help setup demo test lint bench
@@ -14,23 +15,23 @@ help: ## list these targets
 
 setup: ## make .venv with pinned packages; TORCH=cpu (default) or TORCH=cuda chooses the build of torch
 	@case "$(TORCH)" in ""|cpu|cuda) ;; *) echo "make setup: unknown TORCH=$(TORCH); expected cpu or cuda"; exit 2;; esac
-	@if [ -n "$(TORCH)" ] && [ -f $(READY) ] && [ "$$(cat $(READY))" != "$(TORCH)" ]; then rm -f $(READY); fi
+	@if [ -n "$(TORCH)" ] && [ -f $(READY) ] && [ "$$(cat $(READY))" != "$(TORCH)" ]; then \
+	  $(RUN) -m pip uninstall --quiet --yes torch; rm -f $(READY); \
+	fi
 	@$(MAKE) --no-print-directory $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make setup: expected Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1): make setup PYTHON=python3.12"; exit 2; }
-	@if [ "$(TORCH)" = cuda ]; then \
-	  echo "setup: downloading about 3 GB (torch with CUDA) into $(VENV)"; \
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@torch="$(TORCH)"; [ -n "$$torch" ] || torch=$$(cat $(READY) 2>/dev/null || echo cpu); \
+	if [ "$$torch" = cuda ]; then \
+	  echo "setup: downloading about 3 GB (torch with CUDA) into $(VENV)"; wheels=""; \
 	else \
 	  echo "setup: downloading about 300 MB (torch for the CPU, 190 MB of it) into $(VENV); TORCH=cuda takes about 3 GB"; \
-	fi
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@if [ "$(TORCH)" = cuda ]; then $(RUN) -m pip uninstall --quiet --yes torch; fi
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --retries 2 --constraint constraints.txt \
-	  $(if $(filter cuda,$(TORCH)),,$(CPU_WHEELS)) torch
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
-	@echo "$(if $(TORCH),$(TORCH),cpu)" > $(READY)
+	  wheels="$(CPU_WHEELS)"; \
+	fi; \
+	$(PIP) $$wheels torch && $(PIP) --editable ".[dev]" && echo "$$torch" > $(READY)
 	@echo "setup: done"
 
 demo: $(READY) ## run the demonstration into demo/ (replaces what an earlier one wrote there)

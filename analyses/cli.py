@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -35,21 +36,33 @@ def reported(command):
         except (ValueError, FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
             complain(str(error))
             raise typer.Exit(1 if type(error).__name__ == "TrajectoryError" else 2) from None
+        except BrokenPipeError:
+            # Whoever read our output has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except OSError as error:
             complain(str(error))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            complain("interrupted; what was recorded is kept and readable")
+            complain("interrupted; rows recorded so far, if any, are kept and readable")
             raise typer.Exit(130) from None
 
     return wrapped
 
 
-def _new(path: Path | None, overwrite: bool) -> None:
-    if path is not None and path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; expected a new file: choose another name or pass --overwrite")
-    if path is not None and not path.parent.is_dir():
+def _new(path: Path | None, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
+    if path is None:
+        return
+    if suffixes and path.suffix not in suffixes:
+        raise ValueError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
+    if path.is_dir() or (path.exists() and not overwrite):
+        what = "is a directory" if path.is_dir() else "exists"
+        raise FileExistsError(f"{path} {what}; expected a new file: choose another name or pass --overwrite")
+    if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is no directory; expected one for {path.name}: create it first")
+
+
+FIGURES = (".png", ".pdf", ".svg")
 
 
 @app.command(epilog="Example: pinnscope run helmholtz-rba -o run.h5 --steps 1000")
@@ -97,7 +110,7 @@ def diagnose(
     overwrite: Overwrite = False,
 ) -> None:
     """Say what happened in a run, with evidence and what to try."""
-    _new(figure, overwrite)
+    _new(figure, overwrite, FIGURES)
     from analyses.diagnose import diagnose_file
 
     diagnose_file(trajectory, figure=figure, as_json=json)
@@ -113,7 +126,7 @@ def compare(
     overwrite: Overwrite = False,
 ) -> None:
     """Put two runs of one problem side by side: residuals, errors, phases, spectra above their floors."""
-    _new(figure, overwrite)
+    _new(figure, overwrite, FIGURES)
     from analyses.compare import compare_files
 
     compare_files(first, second, figure=figure, anyway=anyway)
@@ -147,7 +160,7 @@ def info(trajectory: Trajectory) -> None:
 @reported
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="A short form: about 20 s.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A short form: about 15 s.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Run two solves and two trainings, compare and diagnose them."""
@@ -158,7 +171,7 @@ def demo(
 
 def main() -> None:
     """Start the command line."""
-    # HDF5 prints its own error stack beside ours otherwise; threads are chosen per run.
+    # Readers must not fail where a file system has no locks.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")
     app()
 

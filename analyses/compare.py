@@ -64,7 +64,7 @@ def _same_problem(a: xr.DataTree, b: xr.DataTree, anyway: bool) -> None:
     differing = [
         f"{key}: {problems[0].get(key)} / {problems[1].get(key)}"
         for key in keys
-        if problems[0].get(key) != problems[1].get(key)
+        if str(problems[0].get(key)) != str(problems[1].get(key))
     ]
     if differing and not anyway:
         raise UsageError(
@@ -74,7 +74,8 @@ def _same_problem(a: xr.DataTree, b: xr.DataTree, anyway: bool) -> None:
 
 def _labels(a: xr.DataTree, b: xr.DataTree, first: Path, second: Path) -> tuple[str, str]:
     names = [str(_config(tree).get("operator", {}).get("name", path.stem)) for tree, path in ((a, first), (b, second))]
-    return tuple(names) if names[0] != names[1] else (first.stem, second.stem)
+    candidates = (names, [first.stem, second.stem], [str(first), str(second)])
+    return tuple(next((pair for pair in candidates if pair[0] != pair[1]), ("first", "second")))
 
 
 def _last(tree: xr.DataTree, name: str) -> float:
@@ -84,10 +85,10 @@ def _last(tree: xr.DataTree, name: str) -> float:
     return float(known[-1]) if len(known) else float("nan")
 
 
-def _scalar(name: str, root: bool = False) -> Callable[[xr.DataTree], str]:
+def _scalar(name: str) -> Callable[[xr.DataTree], str]:
     def measure(tree: xr.DataTree) -> str:
         value = _last(tree, name)
-        return "" if np.isnan(value) else f"{value**0.5 if root else value:.2e}"
+        return "" if np.isnan(value) else f"{value:.2e}"
 
     return measure
 
@@ -162,6 +163,8 @@ def _verdict(a: xr.DataTree, b: xr.DataTree, labels: tuple[str, str]) -> str:
     if not np.isnan(errors).any():
         if max(errors) <= 3 * max(floors):
             parts.append("both are at the reference's floor")
+        elif max(errors) < 1.1 * min(errors):
+            parts.append("both are equally accurate")
         else:
             better, worse = (0, 1) if errors[0] <= errors[1] else (1, 0)
             factor = errors[worse] / max(errors[better], floors[better])

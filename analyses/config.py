@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 CASES = files("analyses") / "cases"
 
@@ -61,7 +61,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     title: str = ""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     dtype: Literal["float32", "float64"] = "float64"
     device: str = "cpu"
     threads: PositiveInt = 1
@@ -132,7 +132,7 @@ def load(case: str) -> RunConfig:
             raise UsageError(
                 f"{case}: no such file; expected a TOML file that describes a run, or a case: {', '.join(case_names())}"
             )
-        text = path.read_text()
+        text = _read(path)
     elif case in case_names():
         text = (CASES / f"{case}.toml").read_text()
     else:
@@ -143,6 +143,13 @@ def load(case: str) -> RunConfig:
         raise UsageError(f"{case} is not TOML: {error}; see `pinnscope run --list` for cases to copy") from None
     except ValidationError as error:
         raise UsageError(f"{case}: {_first(error)}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not text in UTF-8; expected a TOML file that describes a run") from None
 
 
 def choice(given: str, known: Iterable[str]) -> str:

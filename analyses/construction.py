@@ -59,15 +59,16 @@ def build_network(config: RunConfig, problem: Problem) -> torch.nn.Module:
     Raises:
         UsageError: unknown name, option or activation.
     """
-    options = {"inputs": len(problem.axes)}
-    if name := config.network.options.get("activation"):
+    given: dict[str, object] = {"inputs": len(problem.axes)}
+    if "activation" in config.network.options:
+        name = str(config.network.options["activation"])
         if name not in ACTIVATIONS:
-            raise UsageError(f"unknown activation {name!r}; expected {choice(str(name), ACTIVATIONS)}")
-        options["activation"] = ACTIVATIONS[name]
-    if config.network.name == "random-features":
-        options.setdefault("seed", config.seed)
+            raise UsageError(f"unknown activation {name!r}; expected {choice(name, ACTIVATIONS)}")
+        given["activation"] = ACTIVATIONS[name]
+    if config.network.name == "random-features" and "seed" not in config.network.options:
+        given["seed"] = config.seed
     torch.manual_seed(config.seed)
-    return _build("network", NETWORKS, config.network, options)
+    return _build("network", NETWORKS, config.network, given)
 
 
 def build_operator(config: RunConfig):
@@ -106,12 +107,19 @@ def build_optimizer(config: RunConfig) -> Torch:
     decay, every = options.pop("decay", None), options.pop("decay_every", None)
     if (decay is None) != (every is None):
         raise UsageError("keys 'optimizer.decay' and 'optimizer.decay_every' come together, one is missing")
-    scheduler = decay and partial(torch.optim.lr_scheduler.StepLR, step_size=every, gamma=decay)
     factory = _named("optimizer", OPTIMIZERS, section)
+    scheduler = None
+    if decay is not None:
+        if not (isinstance(decay, int | float) and decay > 0 and isinstance(every, int) and every >= 1):
+            raise UsageError(f"[optimizer] expected decay > 0 and decay_every >= 1 steps, came {decay!r} and {every!r}")
+        scheduler = partial(torch.optim.lr_scheduler.StepLR, step_size=every, gamma=decay)
     try:
-        return Torch(factory, scheduler=scheduler, **options)
-    except ValueError as error:
-        raise UsageError(f"[optimizer] {error}, decay, decay_every") from None
+        optimizer = Torch(factory, scheduler=scheduler, **options)
+        # Torch checks values only when it has parameters: better now than after the file was made.
+        optimizer.init(torch.zeros(1))
+    except (TypeError, ValueError, IndexError) as error:
+        raise UsageError(f"[optimizer] {error}; torch.optim.{factory.__name__}, decay and decay_every") from None
+    return optimizer
 
 
 def build_points(config: RunConfig, problem: Problem) -> Points:
@@ -136,14 +144,19 @@ def _named(kind: str, table: Mapping[str, Callable], section: Section) -> Callab
 def _build(kind: str, table: Mapping[str, Callable], section: Section, given: Mapping[str, object] | None = None):
     factory = _named(kind, table, section)
     given = dict(given or {})
-    known = [name for name in inspect.signature(factory).parameters if name not in given or name in section.options]
+    parameters = inspect.signature(factory).parameters
+    known = [name for name in parameters if name not in given or name == "activation"]
     if unknown := [name for name in section.options if name not in known]:
         raise UsageError(
             f"{kind} {section.name!r} has no option {unknown[0]!r}; "
             + (f"expected {choice(unknown[0], known)}" if known else "it has none")
         )
+    needed = [name for name in known if parameters[name].default is inspect.Parameter.empty]
+    if missing := [name for name in needed if name not in section.options]:
+        raise UsageError(f"{kind} {section.name!r} needs the option {missing[0]!r}; it takes {', '.join(known)}")
     options = {name: tuple(v) if isinstance(v, list) else v for name, v in section.options.items()} | given
     try:
         return factory(**options)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{kind} {section.name!r}: {error}") from None
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        came = ", ".join(f"{name} = {value!r}" for name, value in section.options.items())
+        raise UsageError(f"{kind} {section.name!r}: {error} (came {came})") from None

@@ -1,4 +1,4 @@
-"""The demonstration: two solves, two trainings, their comparison and diagnosis; about two minutes on two cores."""
+"""The demonstration: two solves, two trainings, their comparison and diagnosis; under a minute on two cores."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def demo(folder: Path, *, quick: bool = False, overwrite: bool = False) -> dict[
         FileExistsError: an output exists and overwrite is False.
     """
     start = time.perf_counter()
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; expected a folder: choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     paths = {case: folder / f"{case}.h5" for case in CASES}
     figures = {case: folder / f"{case}.png" for case in ("helmholtz-rba", "burgers")}

@@ -73,6 +73,7 @@ def diagnose(trajectory: xr.DataTree) -> tuple[Finding, ...]:
     checks = (
         _phase,
         _diverged,
+        _rising,
         _reference_floor,
         _operator_floor,
         _lost_updates,
@@ -197,6 +198,26 @@ def _diverged(trajectory: xr.DataTree) -> Finding | None:
             message += f", learning rate {evidence['learning_rate']:.3g}"
         message += ")"
     return Finding("diverged", "error", message, evidence, advice)
+
+
+def _rising(trajectory: xr.DataTree) -> Finding | None:
+    """The unweighted loss, since attention and other weights let the weighted one rise on purpose."""
+    terms = _terms(trajectory)
+    if terms is None or len(terms[1]) < 3 or not np.isfinite(terms[1][[0, -1]]).all():
+        return None
+    total = terms[1].sum(axis=1)
+    rows = max(1, len(total) // 20)
+    start, end = float(total[0]), float(np.median(total[-rows:]))
+    if not end > start:
+        return None
+    lowest = int(np.nanargmin(total))
+    steps = _steps(trajectory, len(total))
+    message = (
+        f"the unweighted loss ended at {end:.2e}, above its start {start:.2e} "
+        f"(lowest {total[lowest]:.2e} at step {steps[lowest]})"
+    )
+    evidence = {"start": start, "end": end, "lowest": float(total[lowest]), "lowest_step": int(steps[lowest])}
+    return Finding("rising_loss", "warning", message, evidence, "lower the learning rate, or train longer")
 
 
 def _reference_floor(trajectory: xr.DataTree) -> Finding | None:

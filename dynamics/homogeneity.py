@@ -186,9 +186,9 @@ def _from_residuals(trajectory: xr.DataTree, cells: int) -> xr.Dataset:
 def residual_homogeneity(trajectory: xr.DataTree, *, cells: int = 10) -> xr.Dataset:
     r"""Follow the homogeneity of residuals and attention weights over the run.
 
-    phi(step, quantity) = cell_mean / cell_rms, in [1/sqrt(cells), 1]. "attention" is the homogeneity of the
-    residual-based attention weights, the published quantity: a smoothed residual that lags by the weights'
-    memory, about 1/(1 - decay) steps. "residual" is that of |r| itself: no lag, and noisier.
+    phi(step, quantity) = cell_mean / cell_rms, in [1/sqrt(k), 1] for k cells that hold points. "attention" is the
+    homogeneity of the residual-based attention weights, the published quantity: a smoothed residual that lags by the
+    weights' memory, about 1/(1 - decay) steps. "residual" is that of |r| itself: no lag, and noisier.
 
     Args:
         trajectory: `/homogeneity` (`cell_mean`, `cell_rms`), or else `residuals/residual` and

@@ -86,7 +86,9 @@ class Recorder:
         self._frozen = False
         self._state = "open"
         self._offsets: dict[str, int] = {}
-        self._attributes = root_attributes(config, attrs)
+        self._config, self._attrs = dict(config or {}), dict(attrs or {})
+        self._created = root_attributes(self._config, self._attrs)
+        self._ending = ("complete", "")
         self._file: h5py.File | None = None
         self._replaces = _exists(self.path, overwrite)
         if not self._replaces:
@@ -182,8 +184,26 @@ class Recorder:
             )
         self._streams[stream.name] = Rows(stream, declared=True)
 
-    def close(self, status: str = "complete", reason: str = "") -> None:
-        """Write what is left, then the status, and close the file; nothing happens if it is closed already.
+    def configure(self, config: Mapping | None = None, attrs: Mapping | None = None) -> None:
+        """Add to configuration and root attributes, until the first flush; what is there already stays.
+
+        Args:
+            config: further configuration, stored as JSON.
+            attrs: further root attributes.
+
+        Raises:
+            ValueError: the first rows are written already.
+        """
+        self._check_open()
+        if self._frozen:
+            raise ValueError(
+                "configure: expected before the first rows were written, came later: call it before recording"
+            )
+        self._config = {**(config or {}), **self._config}
+        self._attrs = {**(attrs or {}), **self._attrs}
+
+    def end(self, status: str, reason: str = "") -> None:
+        """Say how the run ended; `close()` writes it, so that whoever closes the file need not know.
 
         Args:
             status: complete, interrupted, diverged or failed.
@@ -194,6 +214,21 @@ class Recorder:
         """
         if status not in STATUSES or status == "running":
             raise ValueError(f"expected a status of {', '.join(STATUSES[1:])}, came {status!r}: name one of them")
+        self._ending = (status, reason)
+
+    def close(self, status: str | None = None, reason: str = "") -> None:
+        """Write what is left, then the status, and close the file; nothing happens if it is closed already.
+
+        Args:
+            status: complete, interrupted, diverged or failed; None is what `end` said, or complete.
+            reason: one line that says why the run stopped; at most 256 bytes are kept.
+
+        Raises:
+            ValueError: the status is unknown.
+        """
+        if status is not None:
+            self.end(status, reason)
+        status, reason = self._ending
         if self._state != "open":
             return
         start = perf_counter()
@@ -218,9 +253,11 @@ class Recorder:
         if kind is None:
             self.close()
             return
-        if self._replaces and not self._frozen and not any(rows.pending for rows in self._streams.values()):
-            # Nothing was recorded: the file that was to be replaced is worth more than an empty one.
+        if not self._frozen and not any(rows.pending for rows in self._streams.values()):
+            # Nothing was recorded: no file, or the one that was to be replaced, is worth more than an empty one.
             self._state = "closed"
+            if not self._replaces:
+                os.remove(self.path)
             return
         interrupted = issubclass(kind, KeyboardInterrupt | SystemExit | GeneratorExit)
         line = next(iter(str(error).splitlines()), "")
@@ -230,6 +267,10 @@ class Recorder:
             )
         except OSError as second:
             error.add_note(str(second))
+
+    def _attributes(self) -> dict[str, object]:
+        """Return the root attributes: the configuration of now, the time of creation."""
+        return {**root_attributes(self._config, self._attrs), "created": self._created["created"]}
 
     def _check_open(self) -> None:
         if self._state == "closed":
@@ -266,7 +307,7 @@ class Recorder:
         temporary = f"{self.path}.tmp-{os.getpid()}"
         try:
             with open(temporary, "wb") as file:
-                file.write(layout.image(self._attributes, self._static, self._streams.values()))
+                file.write(layout.image(self._attributes(), self._static, self._streams.values()))
             self._file = h5py.File(temporary, "r+", libver="latest")
             self._file.swmr_mode = True
             os.replace(temporary, self.path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from time import sleep
+from time import sleep, time
 
 import h5py
 import xarray as xr
@@ -14,6 +16,8 @@ from dynamics.format import COMMITTED, FORMAT, FORMAT_VERSION, LATE, STATUS_DTYP
 
 SWMR = {"swmr": True, "libver": "latest"}
 TRIES, PAUSE = 4, 0.05
+STILL = 10.0
+"""Seconds without a write after which an unclosed file is taken for one that its writer left behind."""
 
 
 class TrajectoryError(ValueError):
@@ -25,14 +29,14 @@ class Contents:
     """What must be known of a file before its arrays are read.
 
     Args:
-        live: opened as a file that is, or was when its writer died, being written.
+        state: "closed", "live" (being written) or "left" (not closed, and not written to for a while).
         committed: number of complete rows by stream.
         empty: paths of variables that were declared and never written.
         late: `(steps, values)` of late scalars by stream and variable.
         status: `status` and `stop_reason` as str.
     """
 
-    live: bool
+    state: str
     committed: dict[str, int]
     empty: frozenset[str]
     late: dict[str, dict[str, tuple]]
@@ -68,18 +72,17 @@ def open_trajectory(path: str | os.PathLike) -> xr.DataTree:
     path = os.fspath(path)
     # The counters are read before xarray looks at the datasets: rows counted here are in the file by then.
     contents = inspect(path)
-    try:
-        raw = xr.open_datatree(path, engine="h5netcdf", driver_kwds=SWMR if contents.live else None)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise TrajectoryError(
-            f"{path}: expected a readable trajectory, came {_first_line(error)}: {_DAMAGED}"
-        ) from error
-    try:
+    with ExitStack() as opened:
+        try:
+            source = opened.enter_context(superblock.AsClosed(path)) if contents.state == "left" else path
+            raw = xr.open_datatree(source, engine="h5netcdf", driver_kwds=SWMR if contents.state == "live" else None)
+        except Exception as error:  # On damaged metadata the libraries below raise anything, AttributeError included.
+            raise TrajectoryError(
+                f"{path}: expected a readable trajectory, came {_first_line(error)}: {_DAMAGED}"
+            ) from error
+        opened.callback(raw.close)
         tree = xr.DataTree.from_dict(_nodes(raw, contents))
-    except BaseException:
-        raw.close()
-        raise
-    tree.set_close(raw.close)
+        tree.set_close(opened.pop_all().close)
     return tree
 
 
@@ -95,14 +98,13 @@ def inspect(path: str) -> Contents:
     Raises:
         TrajectoryError: the file is no trajectory that can be read.
     """
-    file, live = open_file(path)
-    with file:
+    with open_file(path) as (file, state):
         try:
             _check_format(path, file)
             streams = [name for name, group in file.items() if name != LATE and _is_stream(group)]
             committed = {name: int(file[name][COMMITTED][()]) for name in streams}
             status = {name: file[name][()].decode(errors="replace") for name in STATUS_DTYPES}
-            return Contents(live, committed, _never_written(file, committed), late.read(file), status)
+            return Contents(state, committed, _never_written(file, committed), late.read(file), status)
         except (OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
             raise TrajectoryError(
                 f"{path}: expected status and committed rows, came {_first_line(error)}: {_DAMAGED}"
@@ -141,44 +143,55 @@ def require(tree: xr.DataTree, *names: str) -> dict[str, xr.DataArray]:
 _DAMAGED = "the file is damaged or truncated; copy it again, or run with another file"
 
 
-def open_file(path: str) -> tuple[h5py.File, bool]:
-    """Open a file, as a finished one if that can be had, else as one that is being written.
+@contextmanager
+def open_file(path: str) -> Iterator[tuple[h5py.File, str]]:
+    """Open a file as what it is: closed, being written, or left unclosed by a writer that died.
+
+    One that was left is looked at as if it had been closed: HDF5 in SWMR mode waits without end for a damaged checksum
+    to come right.
 
     Args:
         path: the file.
 
-    Returns:
-        The open file, and whether it is, or was when its writer died, being written.
+    Yields:
+        The open file, and its state: "closed", "live" or "left".
 
     Raises:
         TrajectoryError: there is no such file, it is not HDF5, or HDF5 cannot open it.
     """
     _check_path(path)
     for _ in range(TRIES):
-        block = superblock.read(path)
-        live = block is not None and block.swmr
-        if live and block.size < block.end:
+        block, state = superblock.read(path), _state(path)
+        if state != "closed" and block.size < block.end:
             # For an instant this may be so while the writer flushes; it stays so for a file that was cut off.
             sleep(PAUSE)
             _check_extent(path)
-        try:
-            return h5py.File(path, "r", **(SWMR if live else {})), live
-        except BlockingIOError:
-            sleep(PAUSE)
-        except (OSError, RuntimeError) as error:
-            if live == _is_live(path):
+        with ExitStack() as opened:
+            try:
+                source = opened.enter_context(superblock.AsClosed(path)) if state == "left" else path
+                file = opened.enter_context(h5py.File(source, "r", **(SWMR if state == "live" else {})))
+            except BlockingIOError:
+                sleep(PAUSE)
+                continue
+            except (OSError, RuntimeError) as error:
+                if state != _state(path):
+                    continue
                 raise TrajectoryError(
                     f"{path}: expected a trajectory, came a file that HDF5 cannot open ({_first_line(error)}): "
                     "it is truncated, or not closed and not in SWMR mode"
                 ) from error
+            yield file, state
+            return
     raise TrajectoryError(
         f"{path}: expected a trajectory, came a file that another process has locked for writing: try again"
     )
 
 
-def _is_live(path: str) -> bool:
+def _state(path: str) -> str:
     block = superblock.read(path)
-    return block is not None and block.swmr
+    if block is None or not block.swmr:
+        return "closed"
+    return "left" if time() - os.path.getmtime(path) > STILL else "live"
 
 
 def _check_path(path: str) -> None:
@@ -206,7 +219,7 @@ def _check_format(path: str, file: h5py.File) -> None:
         groups, attributes = ", ".join(file) or "none", ", ".join(file.attrs) or "none"
         raise TrajectoryError(
             f"{path}: expected the attribute format={FORMAT!r}, came another HDF5 file (groups: {groups}; "
-            f"attributes: {attributes}): pass a trajectory, or import this file with dynamics.importers"
+            f"attributes: {attributes}): pass the file that a Recorder wrote"
         )
     version = _text(file.attrs.get("format_version"))
     major = version.split(".")[0]

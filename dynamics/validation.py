@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import h5py
 import numpy as np
@@ -37,11 +38,11 @@ def validate(path: str | os.PathLike) -> list[str]:
         >>> validate("no_such_run.h5")
         ['no_such_run.h5: expected a trajectory, came no file: check the path']
     """
-    try:
-        file, live = open_file(os.fspath(path))
-    except (TrajectoryError, OSError) as error:
-        return [str(error)]
-    with file:
+    with ExitStack() as opened:
+        try:
+            file, state = opened.enter_context(open_file(os.fspath(path)))
+        except (TrajectoryError, OSError) as error:
+            return [str(error)]
         found = []
         try:
             # The counters come first: of a running file, the rows counted here are seen by what is opened later.
@@ -51,7 +52,7 @@ def validate(path: str | os.PathLike) -> list[str]:
                 found.extend(_root(file))
                 for name, group in file.items():
                     if isinstance(group, h5py.Group):
-                        found.extend(_group(name, group, counts.get(name), live))
+                        found.extend(_group(name, group, counts.get(name), state != "closed"))
         except Exception as error:  # Whatever a damaged file makes HDF5 raise is a finding too.
             found.append(
                 f"{path}: cannot be read on: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

@@ -101,14 +101,13 @@ def points_labels(problem: Problem) -> dict[str, dict[str, object]]:
     return {"coords": {"axis": list(problem.axes)}, "attrs": box}
 
 
-def describe(objective: Objective, optimizer: object, attention: object, steps: int) -> Mapping[str, object]:
+def describe(objective: Objective, optimizer: object, attention: object) -> Mapping[str, object]:
     """Return a training in plain values.
 
     Args:
         objective: problem, network, operator and points.
         optimizer: printed.
         attention: a dataclass, or None.
-        steps: asked for.
 
     Returns:
         A mapping that JSON can hold.
@@ -121,5 +120,4 @@ def describe(objective: Objective, optimizer: object, attention: object, steps: 
         "optimizer": repr(optimizer),
         "points": {"interior": interior, "boundary": boundary, "initial": initial},
         "attention": asdict(attention) if attention is not None else None,
-        "steps": steps,
     }

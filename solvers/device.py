@@ -25,6 +25,8 @@ def available(device: str | torch.device) -> torch.device:
         device = torch.device(device)
     except RuntimeError:
         raise ValueError(f"unknown device {device!r}; expected 'cpu', 'cuda' or 'cuda:N'") from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise ValueError(f"device {str(device)!r} is not supported; expected 'cpu', 'cuda' or 'cuda:N'")
     found = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= found:
         raise ValueError(f"device {str(device)!r} is not here ({found} CUDA devices found): use device='cpu'")

@@ -22,7 +22,7 @@ class Box:
         periodic: the axes whose two faces are identified: their boundary points come in pairs.
 
     Raises:
-        ValueError: lengths differ, a limit is not above its partner, or a letter repeats.
+        ValueError: lengths differ, a limit is not above its partner, a letter repeats, or there is no space axis.
 
     Example:
         >>> Box(("x", "t"), (-1.0, 0.0), (1.0, 1.0)).faces
@@ -37,6 +37,8 @@ class Box:
     def __post_init__(self):
         if not len(self.axes) == len(self.lower) == len(self.upper) or len(set(self.axes)) != len(self.axes):
             raise ValueError(f"expected one letter, lower and upper limit an axis, came {self}")
+        if not self.space:
+            raise ValueError(f"expected at least one space axis, came {', '.join(self.axes)}")
         if any(low >= high for low, high in zip(self.lower, self.upper, strict=True)):
             raise ValueError(f"expected lower < upper on every axis, came {self.lower} and {self.upper}")
 

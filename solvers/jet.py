@@ -12,7 +12,7 @@ from torch import Tensor
 
 TIME = "t"
 NORMAL = "n"
-_TERM = re.compile(r"([+-]?)(\d*\.?\d*)([a-zA-Z]*)")
+_TERM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)?([a-zA-Z]*)")
 
 
 @lru_cache(maxsize=256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -76,7 +76,7 @@ class Solution:
 def assemble(problem: Problem, features: RandomFeatures, operator: Operator, points: Points) -> System:
     """Return the collocation system of a linear problem, built from the same residual that training uses.
 
-    R(u) = L u - f is affine, so column j is R(phi_j) - R(0) and the right side is -R(0).
+    R(u) = L u - f is affine, so column j is its derivative at 0 along phi_j, and the right side is -R(0).
 
     Args:
         problem: linear in u.
@@ -92,63 +92,76 @@ def assemble(problem: Problem, features: RandomFeatures, operator: Operator, poi
     """
     problem.check(points)
     conditions = [(c.name, c.where, c.partials, c.weight**0.5) for c in problem.conditions]
-    blocks, rights, rows, noise = [], [], {}, 0.0
+    blocks, rights, rows, noise, plans = [], [], {}, [], {}
     for name, where, partials, scale in [(INTERIOR, INTERIOR, problem.partials, 1.0), *conditions]:
-        own = points.only(where)
-        plan = operator.plan(own, partials)
+        plan = plans[name] = operator.plan(points.only(where), partials)
         with torch.no_grad():
-            jet = plan(features.features)
-            matrix, right = _affine(problem, name, jet, own)
+            matrix, right, factors = _affine(problem, name, plan(features.features), plan.points)
         blocks.append(scale * matrix)
         rights.append(scale * right)
         rows[name] = len(matrix)
-        if name == INTERIOR:
-            interior, noise = plan, entry_noise(plan, features)
-    matrix = torch.cat(blocks)
-    floor = NOISE_MARGIN * noise * (math.sqrt(matrix.shape[0]) + math.sqrt(matrix.shape[1]))
-    return System(matrix, torch.cat(rights), rows, floor, interior)
+        noise.append(scale * entry_noise(plan, features, factors) * (len(matrix) ** 0.5 + matrix.shape[1] ** 0.5))
+    floor = NOISE_MARGIN * math.hypot(*noise)
+    return System(
+        torch.cat(blocks), torch.cat(rights), rows, floor, operator.plan(points.only(INTERIOR), problem.partials)
+    )
 
 
-def _affine(problem: Problem, term: str, jet: Jet, points: Points) -> tuple[Tensor, Tensor]:
-    """Return L phi and f from R(u) = L u - f, and refuse an R that is not affine."""
+def _affine(problem: Problem, term: str, jet: Jet, points: Points) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Return L phi, f and the root mean square factor of each partial in L, where R(u) = L u - f; refuse another R."""
+    condition = next((c for c in problem.conditions if c.name == term), None)
 
-    def residual(scale: float) -> Tensor:
-        scaled = Jet(jet.axes, {name: scale * value for name, value in jet.values.items()}, jet.counts, jet.normals)
-        if term == INTERIOR:
-            return problem.residual(scaled, points.interior, {})
-        condition = next(c for c in problem.conditions if c.name == term)
-        return condition.residual(scaled, points.rows, points.normals, {})
+    def residual(values: Mapping[str, Tensor]) -> Tensor:
+        at = replace(jet, values=values)
+        if condition is None:
+            return problem.residual(at, points.interior, {})
+        return condition.residual(at, points.rows, points.normals, {})
 
-    at_zero = residual(0.0)
-    matrix = residual(1.0) - at_zero
-    doubled = residual(2.0) - at_zero
-    if not torch.allclose(doubled, 2 * matrix, rtol=1e-9, atol=1e-9 * float(matrix.abs().max())):
-        raise ValueError(
-            f"{problem.name} is not linear in u (term {term!r}): least squares needs a linear problem: use train()"
-        )
-    return matrix, -at_zero[:, :1]
+    if not all(torch.isfinite(value).all() for value in jet.values.values()):
+        raise ValueError(f"the features or their derivatives are not finite at the points of {term!r}: lower the scale")
+    names = list(jet.values)
+    zeros, given = [tuple(f(v) for v in jet.values.values()) for f in (torch.zeros_like, torch.Tensor.detach)]
+
+    def tangent(direction) -> tuple[Tensor, Tensor]:
+        # Differences R(u) - R(0) would leave eps max|f| in every entry; the derivative at 0 is L u itself.
+        return torch.func.jvp(lambda *values: residual(dict(zip(names, values, strict=True))), zeros, direction)
+
+    at_zero, matrix = tangent(given)
+    for scale in (1.0, -2.0):
+        bent = residual({name: scale * value for name, value in jet.values.items()}) - at_zero - scale * matrix
+        if float(bent.abs().max()) > 1e-9 * float(at_zero.abs().max() + matrix.abs().max()):
+            raise ValueError(
+                f"{problem.name} is not linear in u (term {term!r}): least squares needs a linear problem: use train()"
+            )
+    factors = {}
+    for index, name in enumerate(names):
+        unit = tuple(torch.ones_like(v) if k == index else torch.zeros_like(v) for k, v in enumerate(zeros))
+        factors[name] = _rms(tangent(unit)[1])
+    return matrix, -at_zero[:, :1], factors
 
 
-def entry_noise(plan: Plan, features: RandomFeatures) -> float:
+def entry_noise(plan: Plan, features: RandomFeatures, factors: Mapping[str, float]) -> float:
     """Return the root mean square of the round-off that finite differences put into the entries.
 
     Each value s(z) of the stencil, z = w . x + b, carries eps/sqrt(12) (s^2 + 2 z^2 s'^2)^(1/2): its own rounding and
-    that of z and w . x. It is multiplied by the 2-norm of the stencil's weights, the worst partial counting. The
-    rounding of weights and points is no part of it: it moves the large singular values and leaves the small ones small.
+    that of z and w . x. It is multiplied by the 2-norm of the stencil's weights and by the partial's factor in the
+    equation. The rounding of weights and points is no part of it: it moves the large singular values and leaves the
+    small ones small.
 
     Args:
         plan: of the operator; one without stencils is exact.
         features: evaluated at the plan's points.
+        factors: root mean square factor of each single partial in the equation.
 
     Returns:
         Per entry; 0 for exact operators.
     """
     stencils = getattr(plan, "stencils", {})
-    worst = max((math.hypot(*stencil.weights.values()) for name, stencil in stencils.items() if name), default=0.0)
+    sizes = [factors[name] * math.hypot(*stencil.weights.values()) for name, stencil in stencils.items() if name]
     argument = plan.points.rows @ features.weight.T + features.bias
     value, slope = torch.func.jvp(features.activation, (argument,), (argument,))
     size = float((value.square() + 2 * slope.square()).mean().sqrt())
-    return worst * size * torch.finfo(torch.float64).eps / math.sqrt(12)
+    return math.hypot(*sizes) * size * torch.finfo(torch.float64).eps / math.sqrt(12)
 
 
 def solve_least_squares(
@@ -171,7 +184,8 @@ def solve_least_squares(
         problem: linear in u.
         features: M features; their coefficients are filled in.
         operator: takes their derivatives.
-        points: collocation points; None is a uniform grid of 2 M interior points and 2 M boundary points.
+        points: collocation points; None is a uniform grid of 2 M interior points and as many on the boundary (two
+            in 1-D).
         rcond: relative cut of the singular values; None is eps max(rows, M).
         record: path of a new trajectory, or None.
         overwrite: replace an existing file at that path.
@@ -191,6 +205,8 @@ def solve_least_squares(
         >>> solution.rel_l2 < 1e-9
         True
     """
+    if not isinstance(features, RandomFeatures):
+        raise ValueError(f"expected RandomFeatures, came {type(features).__name__}: train() takes any other network")
     device = available(device)
     features = features.to(device=device, dtype=torch.float64)
     count = len(features.coefficient)
@@ -202,6 +218,8 @@ def solve_least_squares(
     left, values, right = torch.linalg.svd(system.matrix, full_matrices=False, driver=driver)
     round_off = torch.finfo(torch.float64).eps * max(system.matrix.shape)
     rcond = round_off if rcond is None else rcond
+    if not 0 <= rcond < 1:
+        raise ValueError(f"expected 0 <= rcond < 1, a cut relative to the largest singular value, came {rcond}")
     rank = int((values > rcond * values[0]).sum())
     coefficients = right[:rank].T @ ((left[:, :rank].T @ system.right) / values[:rank, None])
     with torch.no_grad():
@@ -209,7 +227,7 @@ def solve_least_squares(
     solution = _solution(problem, features, operator, points, system, values, rank, round_off * float(values[0]))
     if record is not None:
         _record(record, overwrite, dict(config or {}), problem, operator, points, system, solution, rcond, driver)
-        object.__setattr__(solution, "path", Path(record))
+        solution = replace(solution, path=Path(record))
     return solution
 
 
@@ -241,7 +259,7 @@ def _record(record, overwrite, config, problem, operator, points, system: System
         "points": {"interior": interior, "boundary": boundary, "initial": initial},
         "rank": solution.rank,
     }
-    attrs = {"dtype": "float64", "device": str(points.interior.device), "seed": ""}
+    attrs = {"dtype": "float64", "device": str(points.interior.device), "seed": solution.network.seed}
     spectrum = {
         "matrix": "collocation system",
         "rows": rows,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from dynamics.format import Stream
 from dynamics.recorder import Recorder
 from solvers.attention import ResidualBasedAttention
-from solvers.description import points_arrays, points_labels
+from solvers.description import describe, points_arrays, points_labels
 from solvers.objective import Evaluation, Objective
 from solvers.optimizers import Optimizer, StepInfo
 from solvers.probes import Moment, Probe
@@ -20,7 +20,7 @@ from solvers.probes import Moment, Probe
 
 @dataclass(frozen=True)
 class Step:
-    """The state after `step` updates and what the next update did.
+    """The state after `step` updates and what the next update did; when it is yielded, the network has moved on.
 
     Args:
         step: number of updates so far, from 0.
@@ -46,7 +46,7 @@ class Loop:
     rule: ResidualBasedAttention
     use_attention: bool
     probes: Sequence[Probe]
-    recorder: Recorder | None
+    recorder: Recorder | None = None
     recording_seconds: float = 0.0
     rel_l2: float = float("nan")
     _weights: Tensor | None = field(default=None, repr=False)
@@ -61,22 +61,36 @@ class Loop:
             count + 1 steps, fewer where the optimizer stops or the loss is no longer finite.
         """
         state = self.optimizer.init(self.objective.vector)
-        stopped = None
-        for number in range(count + 1):
-            evaluation = self._begin()
-            loss = float(evaluation.value.detach())
-            last = number == count or stopped is not None
-            status = "diverged" if not torch.isfinite(evaluation.value) else "complete" if last else "running"
-            row = self._measure(number, evaluation, forced=last) if status != "diverged" else {}
-            info = StepInfo()
-            if status == "running":
-                state, info = self.optimizer.step(self.objective, state)
-                stopped = info.stopped
-            self._record(number, evaluation, info, row)
-            terms = dict(zip(self.objective.terms, evaluation.raw.tolist(), strict=True))
-            yield Step(number, loss, terms, StepInfo(info.learning_rate, stopped), status)
-            if status != "running":
-                return
+        stopped, status, number, loss = None, "running", 0, float("nan")
+        try:
+            for number in range(count + 1):
+                evaluation = self._begin()
+                loss = float(evaluation.value.detach())
+                last = number == count or stopped is not None
+                status = "diverged" if not math.isfinite(loss) else "complete" if last else "running"
+                if number == 0 and self.recorder is not None:
+                    self._declare(Moment(0, self.objective, evaluation, self._weights))
+                row = self._measure(number, evaluation, forced=last) if status != "diverged" else {}
+                info = StepInfo()
+                if status == "running":
+                    state, info = self.optimizer.step(self.objective, state)
+                    self.objective.parameters.clamp()
+                    # Under attention the next step has another loss, so the optimizer's tests say nothing about it.
+                    stopped = None if self.use_attention else info.stopped
+                self._record(number, evaluation, info, row)
+                terms = dict(zip(self.objective.terms, evaluation.raw.tolist(), strict=True))
+                yield Step(number, loss, terms, StepInfo(info.learning_rate, stopped), status)
+                if status != "running":
+                    return
+        finally:
+            self._end(status, number, loss, stopped)
+
+    def _end(self, status: str, number: int, loss: float, stopped: str | None) -> None:
+        if self.recorder is None:
+            return
+        reasons = {"complete": stopped or "", "diverged": f"loss is {loss} at step {number}"}
+        left = status == "running"
+        self.recorder.end("interrupted" if left else status, reasons.get(status, f"left after step {number}"))
 
     def _begin(self) -> Evaluation:
         evaluation = self.objective.begin_step()
@@ -90,8 +104,6 @@ class Loop:
     def _measure(self, number: int, evaluation: Evaluation, forced: bool) -> dict[str, object]:
         """Run the probes that are due; return what belongs into this step's row of the series."""
         moment = Moment(number, self.objective, evaluation, self._weights)
-        if number == 0 and self.recorder is not None:
-            self._declare(moment)
         start = time.perf_counter()
         row: dict[str, object] = {}
         for probe in self.probes:
@@ -112,10 +124,19 @@ class Loop:
             if probe.stream == "series"
             for variable in probe.declare(moment).variables
         ]
+        attrs = {
+            "dtype": str(self.objective.vector.dtype).removeprefix("torch."),
+            "device": str(self.objective.vector.device),
+        }
+        self.recorder.configure(
+            describe(self.objective, self.optimizer, self.rule if self.use_attention else None), attrs
+        )
         self.recorder.declare(Stream("series", extra, {"term": self.objective.terms}))
         for probe in self.probes:
             if probe.stream != "series":
                 self.recorder.declare(probe.declare(moment))
+        if names := list(self.objective.parameters.coefficients):
+            self.recorder.declare(Stream("coefficients", coords={"coefficient": names}))
         arrays = points_arrays(self.objective.points)
         self.recorder.store("points", **points_labels(self.objective.problem), **arrays)
 
@@ -138,6 +159,8 @@ class Loop:
             evaluations=self.objective.evaluations,
             **row,
         )
+        if self.objective.problem.coefficients:
+            self.recorder.record("coefficients", number, value=self.objective.start_coefficients())
         if getattr(self.optimizer, "many_evaluations", False):
             for counted in history:
                 self.recorder.record("evaluations", number, **vars(counted))

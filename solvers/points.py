@@ -103,11 +103,12 @@ class Points:
         moved["parts"] = {name: index.to(device) for name, index in self.parts.items()}
         return Points(**moved)
 
-    def only(self, where: str | tuple[str, ...]) -> Points:
+    def only(self, where: str | tuple[str, ...], first: int | None = None) -> Points:
         """Return one kind of points alone: "interior", "boundary", "initial", or parts of the boundary by name.
 
         Args:
             where: a kind, a part's name, or several parts' names, whose points are then stacked in that order.
+            first: at most so many of the kind, or of each part.
 
         Returns:
             Points that hold nothing else.
@@ -124,16 +125,16 @@ class Points:
             self, interior=self.interior[:0], boundary=None, initial=None, ghost=None, normals=None, parts={}
         )
         if where in ("interior", "initial"):
-            return replace(empty, **{where: getattr(self, where)})
+            return replace(empty, **{where: getattr(self, where)[:first]})
         if where == "boundary":
-            return replace(empty, boundary=self.boundary, normals=self.normals)
+            return replace(empty, boundary=self.boundary[:first], normals=self.normals[:first])
         names = (where,) if isinstance(where, str) else where
         if missing := [name for name in names if name not in self.parts]:
             raise ValueError(
                 f"points have no part {missing[0]!r}; expected interior, boundary, initial or {sorted(self.parts)}: "
                 f"give Points(parts={{{missing[0]!r}: indices}})"
             )
-        index = torch.cat([self.parts[name] for name in names])
+        index = torch.cat([self.parts[name][:first] for name in names])
         normals = self.normals[index] if len(self.normals) else None
         return replace(empty, boundary=self.boundary[index], normals=normals)
 
@@ -151,7 +152,7 @@ def sample(
 
     Args:
         domain: the box.
-        interior: number of interior points (a grid rounds it to a power of the dimension).
+        interior: number of interior points (a grid rounds it to a d-th power).
         boundary: number of boundary points in all, shared among the faces; a 1-D box always has its two ends.
         initial: number of points at the initial time; ignored where there is no time axis.
         method: "lhs" (Latin hypercube, the setting of the papers) or "grid" (uniform, faces excluded).

@@ -281,13 +281,18 @@ def standard_probes(objective: Objective, blocks: int = 8) -> tuple[Probe, ...]:
 
     Args:
         objective: decides which probes make sense.
-        blocks: of the gradient statistics.
+        blocks: of the gradient statistics; fewer where there are fewer points; all parameters are counted where none is
+            named a weight.
 
     Returns:
         Gradients, homogeneity, residuals, parameters; errors where a solution is known; the exact loss where the
         operator is not exact.
     """
-    chosen = [block_gradients(blocks), homogeneity(), residuals(), parameters()]
+    chosen = [homogeneity(), residuals(), parameters()]
+    blocks = min(blocks, len(objective.points.interior))
+    if blocks >= 2:
+        weights = any(name.endswith("weight") for name in objective.parameters.names)
+        chosen.append(block_gradients(blocks, "weight" if weights else ""))
     if objective.problem.solution is not None:
         chosen.append(errors())
     if not objective.operator.exact:

@@ -18,7 +18,7 @@ class Score:
         like: a tensor of the network's dtype and device.
 
     Raises:
-        ValueError: the problem has no solution to compare with.
+        ValueError: the problem has no solution to compare with, or one of another shape.
     """
 
     def __init__(self, problem: Problem, like: Tensor):
@@ -26,6 +26,11 @@ class Score:
             raise ValueError(f"{problem.name} has no solution to score against")
         grid = problem.domain.grid(problem.test_shape)
         self._solution = problem.solution(grid).to(like.device)
+        if self._solution.shape != (len(grid), problem.components):
+            raise ValueError(
+                f"{problem.name}: expected a solution of shape ({len(grid)}, {problem.components}), "
+                f"came {tuple(self._solution.shape)}: keep columns, as in x[:, 0:1]"
+            )
         self._grid = grid.to(device=like.device, dtype=like.dtype)
 
     @torch.no_grad()

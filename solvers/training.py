@@ -13,7 +13,6 @@ from torch import nn
 
 from dynamics.recorder import Recorder
 from solvers.attention import ResidualBasedAttention
-from solvers.description import describe
 from solvers.device import available
 from solvers.loop import Loop, Step
 from solvers.objective import Objective
@@ -62,28 +61,14 @@ Probes = Sequence[Probe] | Callable[[Objective], Sequence[Probe]] | None
 """Probes, a function that chooses them for an objective, or None: the standard ones where something is recorded."""
 
 
-def _prepare(
-    problem: Problem,
-    network: nn.Module,
-    operator: Operator,
-    optimizer: Optimizer,
-    *,
-    points: Points | None = None,
-    probes: Probes = None,
-    attention: ResidualBasedAttention | None = None,
-    record: Recorder | None = None,
-    recorded: bool = False,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float64,
-) -> Loop:
+def _prepare(problem, network, operator, optimizer, points, probes, attention, recorded, seed, device, dtype) -> Loop:
     device = available(device)
     points = (points if points is not None else problem.sample(seed=seed)).to(device, dtype)
     objective = Objective(problem, network.to(device=device, dtype=dtype), operator, points)
     if probes is None:
-        probes = standard_probes if recorded or record is not None else ()
+        probes = standard_probes if recorded else ()
     chosen = tuple(probes(objective) if callable(probes) else probes)
-    return Loop(objective, optimizer, attention or ResidualBasedAttention(), attention is not None, chosen, record)
+    return Loop(objective, optimizer, attention or ResidualBasedAttention(), attention is not None, chosen)
 
 
 def steps(
@@ -92,27 +77,41 @@ def steps(
     operator: Operator,
     optimizer: Optimizer,
     *,
+    points: Points | None = None,
     steps: int,
-    **options,
+    probes: Probes = None,
+    attention: ResidualBasedAttention | None = None,
+    record: Recorder | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float64,
 ) -> Iterator[Step]:
     """Return a generator of training steps, whose loop belongs to the caller.
 
     Yields the state after 0, 1, ..., `steps` updates, steps + 1 in all; measurements and the recorded row of a step are
-    taken at its parameters, before the update. Leave the loop at any time.
+    taken at its parameters, before the update. Leave the loop at any time: the file then says "interrupted", unless the
+    recorder is closed with another status.
 
     Args:
         problem: equation, domain, conditions.
         network: any module that maps (n, axes) to (n, components); moved to device and dtype, trained in place.
         operator: takes the derivatives.
         optimizer: such as `Torch(torch.optim.Adam, lr=1e-3)`.
+        points: collocation points; None draws the problem's defaults with `seed`.
         steps: number of updates.
-        **options: `points`, `probes`, `attention`, `record` (an open Recorder), `seed`, `device`, `dtype`: see `train`.
+        probes: what to measure when; None is `standard_probes` for a recorded run and nothing otherwise.
+        attention: residual-based attention in the loss; its weights are tracked also where None.
+        record: an open recorder, which serves one training, or None.
+        seed: of the points.
+        device: "cpu" or "cuda".
+        dtype: float64 or float32.
 
     Returns:
         The generator.
 
     Raises:
-        ValueError: points that do not match the problem, an operator that cannot reach its partials, an absent device.
+        ValueError: points that do not match the problem, an operator that cannot reach its partials, an absent device,
+            a record that is no recorder.
 
     Example:
         >>> from solvers import AutoDiff, MLP, Torch, problems
@@ -122,7 +121,16 @@ def steps(
         >>> len(losses), losses[-1] < losses[0] / 2
         (201, True)
     """
-    return _prepare(problem, network, operator, optimizer, **options).iterate(_count(steps))
+    if record is not None and not isinstance(record, Recorder):
+        raise ValueError(
+            f"expected an open Recorder, came {record!r}: write `with Recorder({str(record)!r}) as record:`"
+        )
+    count = _count(steps)
+    loop = _prepare(
+        problem, network, operator, optimizer, points, probes, attention, record is not None, seed, device, dtype
+    )
+    loop.recorder = record
+    return loop.iterate(count)
 
 
 def _count(steps: int) -> int:
@@ -160,7 +168,7 @@ def train(
         steps: number of updates; the state after the last one is measured too.
         probes: what to measure when; None is `standard_probes` for a recorded run and nothing otherwise.
         attention: residual-based attention in the loss; its weights are tracked and recorded also where None.
-        record: path of a new trajectory, an open recorder, or None.
+        record: path of a new trajectory, an open recorder (it serves one training), or None.
         overwrite: replace an existing file at that path.
         config: recorded beside the description that is made here.
         seed: of the points.
@@ -182,33 +190,20 @@ def train(
         >>> run.status, run.step
         ('complete', 3)
     """
-    own, count = isinstance(record, str | Path), _count(steps)
+    count = _count(steps)
     loop = _prepare(
-        problem,
-        network,
-        operator,
-        optimizer,
-        points=points,
-        probes=probes,
-        attention=attention,
-        recorded=record is not None,
-        seed=seed,
-        device=device,
-        dtype=dtype,
+        problem, network, operator, optimizer, points, probes, attention, record is not None, seed, device, dtype
     )
     context = nullcontext(record)
-    if own:
-        description = describe(loop.objective, optimizer, attention, steps) | dict(config or {})
-        attrs = {"seed": seed, "dtype": str(dtype).removeprefix("torch."), "device": str(device)}
-        context = Recorder(record, config=description, attrs=attrs, overwrite=overwrite)
+    if record is not None and not isinstance(record, Recorder):
+        attrs = {"seed": seed, "device": str(device)}
+        context = Recorder(record, config={"steps": count, **(config or {})}, attrs=attrs, overwrite=overwrite)
     start = time.perf_counter()
     with context as recorder, progress_bar(count, problem.name, progress) as advance:
         loop.recorder = recorder
         for step in loop.iterate(count):
             advance(step.step, step.loss)
-        reason = step.info.stopped or ("" if step.status == "complete" else f"loss is {step.loss} at step {step.step}")
-        if own:
-            recorder.close(step.status, reason)
+    reason = step.info.stopped or ("" if step.status == "complete" else f"loss is {step.loss} at step {step.step}")
     seconds = time.perf_counter() - start
     path = Path(recorder.path) if recorder is not None else None
     return Run(

@@ -21,7 +21,7 @@ class MLP(nn.Sequential):
         activation: a module class without arguments; smooth ones only make sense where derivatives are asked for.
 
     Raises:
-        ValueError: a width below 1, or no hidden layer.
+        ValueError: a size that is no positive integer, or no hidden layer.
 
     Example:
         >>> sum(p.numel() for p in MLP(2, [32] * 4).parameters())
@@ -29,9 +29,11 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, inputs: int, widths: Sequence[int], outputs: int = 1, activation: type[nn.Module] = nn.Tanh):
+        if not isinstance(widths, Sequence) or isinstance(widths, str) or not widths:
+            raise ValueError(f"expected widths as a list of integers, one a hidden layer, came {widths!r}")
         sizes = [inputs, *widths, outputs]
-        if len(sizes) < 3 or min(sizes) < 1:
-            raise ValueError(f"expected at least one hidden layer and sizes >= 1, came {sizes}")
+        if not all(isinstance(size, int) and size >= 1 for size in sizes):
+            raise ValueError(f"expected integer sizes >= 1, came {sizes}")
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
             linear = nn.Linear(fan_in, fan_out)

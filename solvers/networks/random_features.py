@@ -36,6 +36,7 @@ class RandomFeatures(nn.Module):
         super().__init__()
         if features < 1 or scale <= 0:
             raise ValueError(f"expected features >= 1 and scale > 0, came {features} and {scale}")
+        self.seed = seed
         generator = torch.Generator().manual_seed(seed)
         draw = torch.rand(features, inputs + 1, generator=generator, dtype=torch.float64)
         draw = (2 * draw - 1) * scale

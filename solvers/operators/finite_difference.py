@@ -17,6 +17,9 @@ from solvers.jet import Jet
 from solvers.operators.operator import Network, reachable_partials
 from solvers.points import Points
 
+WORST_ROUNDOFF = 0.1
+"""Round-off of a derivative, for values and derivatives of order 1, above which not one digit is right."""
+
 
 @lru_cache
 def central_weights(derivative: int, order: int) -> tuple[tuple[int, ...], tuple[float, ...], float]:
@@ -75,10 +78,10 @@ class FiniteDifference:
     order: int = 2
 
     def __post_init__(self):
-        if self.order not in (2, 4):
+        if self.order not in (2, 4) or not isinstance(self.order, int):
             raise ValueError(f"expected a central scheme of order 2 or 4, came {self.order}")
-        if self.step is not None and not 0 < self.step < math.inf:
-            raise ValueError(f"expected a positive finite step, came {self.step}")
+        if self.step is not None and not (isinstance(self.step, int | float) and 0 < self.step < math.inf):
+            raise ValueError(f"expected a positive finite step, or None for the best one, came {self.step!r}")
 
     @property
     def max_partial(self) -> int:
@@ -125,11 +128,12 @@ class FiniteDifference:
         )
         roundoff = eps * size / step**power if power else eps
         reach = float(points.rows.abs().max())
-        if roundoff >= 1 or (power and step <= eps * reach):
+        least = 1.1 * max((eps * size / WORST_ROUNDOFF) ** (1 / power), eps * reach) if power else 0.0
+        if roundoff >= WORST_ROUNDOFF or (power and step <= eps * reach):
             raise ValueError(
                 f"step {step:g} is below round-off for {letters!r} in {_name(points.interior.dtype)}: "
-                f"an O(1) derivative would carry an error of {roundoff:.1g}; expected at least "
-                f"{1.1 * max((eps * size) ** (1 / power), eps * reach):.2g}, step=None for the best one, or AutoDiff()"
+                f"an O(1) derivative would carry an error of {roundoff:.1g}; expected at least {least:.2g}, "
+                f"step=None for the best one, or AutoDiff()"
             )
         weights = {}
         for combination in product(*(zip(offsets, w, strict=True) for offsets, w, _ in lines)):
@@ -173,7 +177,10 @@ class FiniteDifferencePlan:
 
     @property
     def roundoff(self) -> dict[str, float]:
-        """Eps sum|w| / h^m of each single derivative: times the size of u it is the error."""
+        """Error of each single derivative from rounding u, per unit of u: eps sum|w| / h^m.
+
+        Far from the origin, rounding x +- h itself comes on top.
+        """
         return {letters: stencil.roundoff for letters, stencil in self.stencils.items() if letters}
 
     def __call__(self, network: Network) -> Jet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,6 +76,7 @@ class FlatParameters:
     Args:
         network: its trainable parameters move into the buffer, in order.
         coefficients: starting values of unknown scalars, by name, at the buffer's end.
+        bounds: (low, high) of coefficients that have them; `clamp` projects onto these.
 
     Raises:
         ValueError: the network has no trainable parameter, or parameters on several devices or dtypes.
@@ -88,7 +89,12 @@ class FlatParameters:
         [[3.0, 3.0]]
     """
 
-    def __init__(self, network: nn.Module, coefficients: dict[str, float] | None = None):
+    def __init__(
+        self,
+        network: nn.Module,
+        coefficients: Mapping[str, float] | None = None,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
+    ):
         self.names = [name for name, p in network.named_parameters() if p.requires_grad]
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         if not self.parameters:
@@ -102,12 +108,19 @@ class FlatParameters:
             name: torch.tensor(value, dtype=like.dtype, device=like.device, requires_grad=True)
             for name, value in (coefficients or {}).items()
         }
+        self._bounds = dict(bounds or {})
         leaves = self.leaves
         self.vector = torch.cat([leaf.detach().reshape(-1) for leaf in leaves])
         start = 0
         for leaf in leaves:
             leaf.data = self.vector[start : start + leaf.numel()].view(leaf.shape)
             start += leaf.numel()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Project the coefficients onto their bounds, in place."""
+        for name, (low, high) in self._bounds.items():
+            self.coefficients[name].clamp_(low, high)
 
     @property
     def leaves(self) -> list[Tensor]:

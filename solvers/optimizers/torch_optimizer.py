@@ -71,9 +71,17 @@ class Torch:
 
         Returns:
             The state.
+
+        Raises:
+            ValueError: a value that torch refuses, or a scheduler that waits for a metric.
         """
         optimizer = self.factory([vector], **self.options)
-        return TorchState(vector, optimizer, self.scheduler and self.scheduler(optimizer))
+        scheduler = self.scheduler and self.scheduler(optimizer)
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            raise ValueError(
+                "ReduceLROnPlateau waits for a metric: expected a scheduler that steps without, such as StepLR"
+            )
+        return TorchState(vector, optimizer, scheduler)
 
     def step(self, objective: Objective, state: TorchState) -> tuple[TorchState, StepInfo]:
         """Make one step of torch's optimizer; for L-BFGS that is up to `max_iter` iterations.
@@ -85,47 +93,61 @@ class Torch:
         Returns:
             The same state and what happened.
         """
+        many = isinstance(state.optimizer, torch.optim.LBFGS)
+        seen: list[Seen] = []
 
         def closure() -> Tensor:
             evaluation = objective(state.vector)
             state.vector.grad = evaluation.gradient
+            if many:
+                seen.append(Seen(state.vector.clone(), float(evaluation.value.detach()), _largest(evaluation.gradient)))
             return evaluation.value.detach()
 
         rate = float(state.optimizer.param_groups[0]["lr"])
-        done = state.optimizer.state[state.vector].get("n_iter", 0) if self.many_evaluations else 0
-        version = state.vector._version
+        done = state.optimizer.state[state.vector].get("n_iter", 0) if many else 0
         state.optimizer.step(closure)
         if state.scheduler is not None:
             state.scheduler.step()
-        stopped = None
-        if isinstance(state.optimizer, torch.optim.LBFGS):
-            stopped = _lbfgs_stop(objective, state, done, moved=state.vector._version != version)
+        stopped = _lbfgs_stop(state, seen, done) if many else None
         return state, StepInfo(rate, stopped)
 
 
-def _lbfgs_stop(objective: Objective, state: TorchState, done: int, moved: bool) -> str | None:
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One evaluation of the closure: where, the loss and the largest entry of the gradient."""
+
+    vector: Tensor
+    loss: float
+    gradient: float
+
+
+def _largest(gradient: Tensor) -> float:
+    return float(gradient.abs().max())
+
+
+def _lbfgs_stop(state: TorchState, seen: list[Seen], done: int) -> str | None:
     """Return which of torch's tests ended L-BFGS, or None where it only used up its iterations.
 
     torch.optim.LBFGS tests in this order and tells nobody: gradient before starting; directional derivative; iteration
-    and evaluation limits; gradient; step; change of loss.
+    and evaluation limits; gradient; step; change of loss. The accepted point is one that the closure has seen.
     """
     group = state.optimizer.param_groups[0]
     memory = state.optimizer.state[state.vector]
-    iterations = memory["n_iter"] - done
-    tolerance = f"tolerance_change = {group['tolerance_change']:g}"
-    if iterations == 0:
-        return f"gradient below tolerance_grad = {group['tolerance_grad']:g}"
+    gradient = f"gradient below tolerance_grad = {group['tolerance_grad']:g}"
+    change = f"tolerance_change = {group['tolerance_change']:g}"
+    if memory["n_iter"] == done:
+        return gradient
     if not torch.isfinite(state.vector).all():
         return None
-    if not moved or float(memory["prev_flat_grad"].dot(memory["d"])) > -group["tolerance_change"]:
-        return f"no descent left: directional derivative above -{tolerance}"
-    if iterations >= group["max_iter"]:
+    if float(memory["prev_flat_grad"].dot(memory["d"])) > -group["tolerance_change"]:
+        return f"no descent left: directional derivative above -{change}"
+    if memory["n_iter"] - done >= group["max_iter"] or len(seen) >= group["max_eval"]:
         return None
-    if float((memory["d"] * memory["t"]).abs().max()) <= group["tolerance_change"]:
-        return f"step below {tolerance}"
-    latest = objective(state.vector)
-    if float(latest.gradient.abs().max()) <= group["tolerance_grad"]:
-        return f"gradient below tolerance_grad = {group['tolerance_grad']:g}"
-    if abs(float(latest.value.detach()) - memory["prev_loss"]) < group["tolerance_change"]:
-        return f"change of loss below {tolerance}"
+    accepted = next((point for point in reversed(seen) if torch.equal(point.vector, state.vector)), None)
+    if accepted is not None and accepted.gradient <= group["tolerance_grad"]:
+        return gradient
+    if _largest(memory["d"] * memory["t"]) <= group["tolerance_change"]:
+        return f"step below {change}"
+    if accepted is not None and abs(accepted.loss - memory["prev_loss"]) < group["tolerance_change"]:
+        return f"change of loss below {change}"
     return None

@@ -68,16 +68,16 @@ def burgers(viscosity: float = 0.01 / math.pi) -> Problem:
         The problem.
 
     Raises:
-        ValueError: viscosity not positive (the inviscid equation has a shock and no smooth solution), or below 1e-3,
-            where the quadrature no longer resolves the shock.
+        ValueError: viscosity outside [1e-3, 10], where the quadrature resolves the solution; the inviscid equation has
+            a shock and no smooth solution.
 
     Example:
         >>> round(burgers().settings["viscosity"], 6)
         0.003183
     """
-    if not viscosity >= 1e-3:
+    if not 1e-3 <= viscosity <= 10:
         raise ValueError(
-            f"expected viscosity >= 1e-3, where 801 quadrature nodes still resolve the shock, came {viscosity}; "
+            f"expected viscosity in [1e-3, 10], where 801 quadrature nodes resolve the solution, came {viscosity}; "
             f"at 0 the equation has no smooth solution after t = 1/pi"
         )
 

@@ -7,7 +7,7 @@ import math
 from solvers.domain import Box
 from solvers.functions import sin
 from solvers.problems.conditions import dirichlet
-from solvers.problems.poisson import EXACT_FLOOR
+from solvers.problems.poisson import EXACT_FLOOR, integer_modes
 from solvers.problems.problem import Problem
 
 
@@ -31,10 +31,8 @@ def helmholtz(modes: tuple[int, int] = (1, 4), wavenumber: float = 1.0) -> Probl
         >>> helmholtz((2, 2)).settings["modes"]
         (2, 2)
     """
-    if any(mode != int(mode) or mode < 1 for mode in modes):
-        raise ValueError(f"expected positive integer modes, so that u vanishes on the boundary, came {modes}")
     _refuse_resonance(wavenumber)
-    a, b = (math.pi * mode for mode in modes)
+    a, b = (math.pi * mode for mode in integer_modes(modes, 2))
     strength = wavenumber**2 - a**2 - b**2
 
     def solution(x):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from solvers.domain import Box
 from solvers.functions import sin
@@ -30,7 +31,7 @@ def poisson_1d(mode: int = 1) -> Problem:
         >>> poisson_1d().solution(torch.tensor([[0.5]])).item()
         1.0
     """
-    k = math.pi * _positive(mode)
+    k = math.pi * integer_modes((mode,), 1)[0]
 
     def residual(jet, x, coefficients):
         return -jet["xx"] - k**2 * sin(k * x)
@@ -64,7 +65,7 @@ def poisson_2d(modes: tuple[int, int] = (1, 1)) -> Problem:
         >>> poisson_2d().settings["modes"]
         (1, 1)
     """
-    a, b = (math.pi * _positive(mode) for mode in modes)
+    a, b = (math.pi * mode for mode in integer_modes(modes, 2))
 
     def solution(x):
         return sin(a * x[:, 0:1]) * sin(b * x[:, 1:2])
@@ -85,7 +86,28 @@ def poisson_2d(modes: tuple[int, int] = (1, 1)) -> Problem:
     )
 
 
-def _positive(mode: int) -> int:
-    if mode != int(mode) or mode < 1:
-        raise ValueError(f"expected a positive integer mode, so that u vanishes on the boundary, came {mode}")
-    return int(mode)
+def integer_modes(modes: Sequence[int], count: int) -> tuple[int, ...]:
+    """Return the modes of a product of sines, refusing those that do not vanish on the boundary.
+
+    Args:
+        modes: as the user gave them.
+        count: one an axis.
+
+    Returns:
+        Positive integers.
+
+    Raises:
+        ValueError: another number of modes, or one that is no positive integer.
+
+    Example:
+        >>> integer_modes([1, 4.0], 2)
+        (1, 4)
+    """
+    given = modes if isinstance(modes, Sequence) and not isinstance(modes, str) else (modes,)
+    whole = [mode for mode in given if isinstance(mode, int | float) and mode == int(mode) and mode >= 1]
+    if not len(whole) == len(given) == count:
+        raise ValueError(
+            f"expected {count} positive integer mode{'s'[: count - 1]}, so that u vanishes on the boundary, "
+            f"came {given[0] if count == len(given) == 1 else modes}"
+        )
+    return tuple(int(mode) for mode in whole)

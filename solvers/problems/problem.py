@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from solvers.domain import Box
-from solvers.jet import Jet
+from solvers.jet import TIME, Jet
 from solvers.points import Points, sample
 
 Residual = Callable[[Jet, Tensor, Mapping[str, Tensor]], Tensor]
@@ -67,8 +68,9 @@ class Problem:
         coefficients: unknown scalars, empty for forward problems.
         solution: x (n, axes) float64 on the CPU -> (n, components), or None.
         solution_floor: relative L2 error of `solution` itself; an error below it means nothing.
-        test_shape: the uniform grid that errors are measured on, one count an axis.
+        test_shape: uniform grid that errors are measured on, one count an axis; empty takes 1001, 101 or 21.
         settings: the numbers that make this variant, for the record.
+        components: of u: what the network must put out.
 
     Example:
         >>> from solvers.problems import poisson_1d
@@ -86,6 +88,12 @@ class Problem:
     solution_floor: float = float("nan")
     test_shape: tuple[int, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
+    components: int = 1
+
+    def __post_init__(self):
+        if not self.test_shape:
+            each = {1: 1001, 2: 101}.get(len(self.axes), 21)
+            object.__setattr__(self, "test_shape", (each,) * len(self.axes))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -110,7 +118,8 @@ class Problem:
             points: collocation points.
 
         Raises:
-            ValueError: other axes, points outside the domain, or a condition without points.
+            ValueError: other axes, points outside the domain, off the boundary or the initial time, periodic faces
+                that are not paired, or a condition without points.
         """
         if points.axes != self.axes:
             raise ValueError(
@@ -126,8 +135,36 @@ class Problem:
                     f"{list(zip(self.domain.lower, self.domain.upper, strict=True))}, such as {where}: "
                     f"draw them with problem.sample()"
                 )
+        self._check_faces(points)
         for condition in self.conditions:
             if not sum(points.only(condition.where).counts):
                 raise ValueError(
                     f"{self.name} has a condition {condition.name!r} on {condition.where!r}, the points have none there"
+                )
+
+    def _check_faces(self, points: Points) -> None:
+        """Refuse boundary points off the boundary, initial points off the initial time, periodic faces not paired."""
+        space = [axis != TIME for axis in self.axes]
+        low, high = (points.boundary.new_tensor(limits) for limits in (self.domain.lower, self.domain.upper))
+        slack = 64 * torch.finfo(low.dtype).eps * (high - low)
+        on_face = ((points.boundary - low).abs() <= slack) | ((points.boundary - high).abs() <= slack)
+        inside = ~on_face[:, space].any(dim=1)
+        if inside.any():
+            where = points.boundary[inside][0].tolist()
+            raise ValueError(
+                f"{int(inside.sum())} boundary points of {self.name} lie inside the domain, such as {where}"
+            )
+        if TIME in self.axes:
+            at = self.axes.index(TIME)
+            late = (points.initial[:, at] - low[at]).abs() > slack[at]
+            if late.any():
+                where = points.initial[late][0].tolist()
+                raise ValueError(f"initial points of {self.name} must have t = {float(low[at])}, came {where}")
+        for axis in self.domain.periodic:
+            lower, upper = (points.only(f"{axis}{side}").boundary for side in "-+")
+            others = [name != axis for name in self.axes]
+            if lower.shape != upper.shape or not torch.equal(lower[:, others], upper[:, others]):
+                raise ValueError(
+                    f"{self.name} is periodic in {axis}: expected the points of {axis}- and {axis}+ in pairs that "
+                    f"differ in {axis} alone: draw them with problem.sample()"
                 )

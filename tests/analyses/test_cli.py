@@ -75,7 +75,7 @@ def test_least_squares_needs_no_optimizer(command, tmp_path):
 
 def test_diagnose_prints_a_table_json_and_a_figure(command, trajectory):
     assert "quick.h5 (complete)" in command("diagnose", trajectory).output
-    told = json.loads(command("diagnose", trajectory, "--json").output)
+    told = json.loads(command("diagnose", trajectory, "--json").output, parse_constant=pytest.fail)
     assert told["status"] == "complete" and "phase" in [finding["name"] for finding in told["findings"]]
     assert command("diagnose", trajectory, "--figure", "quick.png").exit_code == 0
     assert (trajectory.parent / "quick.png").read_bytes()[:4] == b"\x89PNG"
@@ -98,6 +98,15 @@ def test_compare_refuses_different_problems(command, trajectory):
     refused(command("compare", "ad.h5", "beam.h5"), 2, "different problems", "poisson-1d", "--anyway")
     assert command("compare", "ad.h5", "beam.h5", "--anyway").exit_code == 0
     assert "verdict:" in command("compare", "ad.h5", trajectory).output
+    assert "both are equally accurate" in command("compare", trajectory, trajectory).output
+
+
+def test_a_usage_error_leaves_no_file_behind(command, tmp_path):
+    for old, new, said in (("1e-3", "-1.0", "learning rate"), ("blocks = 2", "blocks = 99", "")):
+        (tmp_path / "wrong.toml").write_text(QUICK.replace(old, new))
+        result = command("run", "wrong.toml")
+        assert result.exit_code == (2 if said else 0) and said in result.output + result.stderr
+        assert (tmp_path / "wrong.h5").exists() == (not said)
 
 
 def test_a_diverged_run_keeps_its_steps(command, tmp_path):
@@ -140,7 +149,12 @@ def test_meaningless_steps_are_refused(command, tmp_path):
 def test_nothing_is_overwritten_unless_asked(command, trajectory):
     before = trajectory.read_bytes()
     refused(command("run", "poisson-ad", "-o", trajectory), 2, "exists", "--overwrite")
-    refused(command("diagnose", trajectory, "--figure", trajectory), 2, "exists")
+    (trajectory.parent / "old.png").write_text("mine")
+    refused(command("diagnose", trajectory, "--figure", "old.png"), 2, "exists")
+    refused(command("diagnose", trajectory, "--figure", "old"), 2, "ends in .png")
+    (trajectory.parent / "folder.png").mkdir()
+    refused(command("diagnose", trajectory, "--figure", "folder.png", "--overwrite"), 2, "is a directory")
+    assert (trajectory.parent / "old.png").read_text() == "mine"
     assert trajectory.read_bytes() == before
     assert command("run", "poisson-ad", "-o", trajectory, "--overwrite").exit_code == 0
     assert trajectory.read_bytes() != before

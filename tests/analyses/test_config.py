@@ -66,11 +66,21 @@ def test_a_broken_file_is_named(written, broken, message):
     [
         (("poisson-1d", "poison"), build_problem, "unknown problem 'poison'; expected 'poisson-"),
         (('"poisson-1d"', '"poisson-1d"\nmodes = 2'), build_problem, "has no option 'modes'; expected 'mode'"),
-        (('"poisson-1d"', '"poisson-1d"\nmode = 1.5'), build_problem, "expected a positive integer mode"),
+        (('"poisson-1d"', '"poisson-1d"\nmode = 1.5'), build_problem, "expected 1 positive integer mode"),
         (("adam", "adma"), build_optimizer, "unknown optimizer 'adma'; expected 'adam'"),
         (("lr =", "learning_rate ="), build_optimizer, "no option 'learning_rate'"),
         (("lr = 1e-2", "lr = 1e-2\ndecay = 0.9"), build_optimizer, "come together"),
         (('"mlp"', '"mpl"'), lambda c: build_network(c, build_problem(c)), "unknown network 'mpl'"),
+        (("[8]", "32"), lambda c: build_network(c, build_problem(c)), "list of integers"),
+        (("[8]", "[8.5]"), lambda c: build_network(c, build_problem(c)), "integer sizes"),
+        (("widths = [8]", ""), lambda c: build_network(c, build_problem(c)), "needs the option 'widths'"),
+        (("[8]", "[8]\ninputs = 3"), lambda c: build_network(c, build_problem(c)), "no option 'inputs'"),
+        (("[8]", '[8]\nactivation = ""'), lambda c: build_network(c, build_problem(c)), "unknown activation ''"),
+        (("1e-2", '"big"'), build_optimizer, "[optimizer]"),
+        (("1e-2", "-1.0"), build_optimizer, "Invalid learning rate"),
+        (("1e-2", "1e-2\nbetas = [0.9]"), build_optimizer, "[optimizer]"),
+        (("1e-2", "1e-2\ndecay = 0\ndecay_every = 5"), build_optimizer, "decay > 0"),
+        (("1e-2", "1e-2\ndecay = 0.9\ndecay_every = 0"), build_optimizer, "decay_every >= 1"),
         (("widths", "width"), lambda c: build_network(c, build_problem(c)), "no option 'width'; expected 'widths'"),
         (("[8]", '[8]\nactivation = "tahn"'), lambda c: build_network(c, build_problem(c)), "expected 'tanh'"),
         (
@@ -90,6 +100,21 @@ def test_a_wrong_name_or_option_is_named(written, change, build, message):
     with pytest.raises(UsageError) as caught:
         build(config)
     assert message in str(caught.value)
+
+
+def test_the_network_may_have_a_seed_of_its_own(written):
+    text = '[problem]\nname = "poisson-1d"\n[network]\nname = "random-features"\nfeatures = 5\nseed = {}\n'
+    drawn = []
+    for seed in (5, 6):
+        config = load(written(text.format(seed)))
+        drawn.append(build_network(config, build_problem(config)).weight)
+    assert (drawn[0] != drawn[1]).any()
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "run.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="not text in UTF-8"):
+        load(str(tmp_path / "run.toml"))
 
 
 def test_the_command_line_overrides_and_is_checked():

@@ -154,6 +154,16 @@ def test_dominating_term():
     assert diagnose(run(loss=np.ones(9), raw=(1.0, 1e-9))) == ()
 
 
+def test_a_loss_that_ends_above_its_start_is_told():
+    rising = np.linspace(1.0, 50.0, 40)
+    (finding,) = diagnose(run(loss=rising))
+    assert (finding.name, finding.severity) == ("rising_loss", "warning")
+    assert finding.evidence["lowest_step"] == 0 and finding.evidence["end"] == pytest.approx(2 * 49.4, rel=0.02)
+    spiky = 1 / STEP
+    spiky[-1] = 10.0
+    assert diagnose(run(loss=spiky)) == (), "a single spike at the end is no trend"
+
+
 def test_most_severe_first():
     loss = np.ones_like(STEP)
     loss[-1] = np.nan

@@ -76,7 +76,11 @@ def test_block_gradients_of_odd_derivatives_and_a_nonlinear_equation(operator):
 def test_forward_mode_gives_the_same_block_gradients():
     """Six components: AutoDiff takes nested forward mode."""
     problem = Problem(
-        "six", Box(("x",), (0.0,), (1.0,)), ("", "xx"), lambda jet, x, coefficients: jet["xx"] + torch.sin(jet[""])
+        "six",
+        Box(("x",), (0.0,), (1.0,)),
+        ("", "xx"),
+        lambda jet, x, coefficients: jet["xx"] + torch.sin(jet[""]),
+        components=6,
     )
     objective = Objective(problem, MLP(1, [7], 6).double(), AutoDiff(), problem.sample(interior=12))
     blocks = BlockGradients(objective, 3)

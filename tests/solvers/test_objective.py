@@ -99,8 +99,8 @@ class Counting:
 
 def test_evaluations_at_an_unchanged_vector_are_shared():
     network = MLP(1, [5]).double()
-    counting = Counting(network)
     objective = Objective(poisson_1d(), network, AutoDiff(), poisson_1d().sample(interior=6))
+    counting = Counting(network)
     one = objective.begin_step()
     _ = one.value, one.gradient, one.residual, one.raw
     assert objective(objective.vector) is one
@@ -116,8 +116,8 @@ def test_evaluations_at_an_unchanged_vector_are_shared():
 
 def test_nothing_is_computed_before_it_is_asked_for():
     network = MLP(1, [5]).double()
-    counting = Counting(network)
     objective = Objective(poisson_1d(), network, AutoDiff(), poisson_1d().sample(interior=6))
+    counting = Counting(network)
     evaluation = objective.begin_step()
     assert counting.calls == 0
     _ = evaluation.residual
@@ -180,7 +180,7 @@ def first_order_system():
         return torch.cat([du - v, dv + u], dim=1)
 
     start = Condition("start", "x-", ("",), lambda jet, x, normals, coefficients: jet[""] - 1.0)
-    return Problem("oscillator", Box(("x",), (0.0,), (1.0,)), ("", "x"), residual, (start,))
+    return Problem("oscillator", Box(("x",), (0.0,), (1.0,)), ("", "x"), residual, (start,), components=2)
 
 
 @pytest.mark.parametrize("operator", [AutoDiff(), FiniteDifference(order=4)], ids=["autodiff", "central-4"])

@@ -285,15 +285,15 @@ def test_the_public_allen_cahn_file_is_the_coarser_one(shared):
     [
         (lambda: poisson_1d(1.5), "positive integer mode.*came 1.5"),
         (lambda: poisson_1d(0), "positive integer mode.*came 0"),
-        (lambda: poisson_2d((1, -2)), "positive integer mode.*came -2"),
+        (lambda: poisson_2d((1, -2)), "positive integer mode.*-2"),
         (lambda: helmholtz((1, 0.5)), r"positive integer modes.*came \(1, 0.5\)"),
         (lambda: helmholtz(wavenumber=math.pi * math.sqrt(5) / 2), "resonance"),
         (lambda: helmholtz(wavenumber=-math.pi / math.sqrt(2)), "resonance"),
-        (lambda: burgers(0.0), "viscosity >= 1e-3.*came 0.0"),
-        (lambda: burgers(-0.01), "viscosity >= 1e-3"),
-        (lambda: burgers(math.nan), "viscosity >= 1e-3"),
-        (lambda: allen_cahn(1e-5), r"diffusion in \[1e-4, 1\].*came 1e-05"),
-        (lambda: allen_cahn(2.0), r"diffusion in \[1e-4, 1\]"),
+        (lambda: burgers(0.0), "viscosity in \\[1e-3, 10\\].*came 0.0"),
+        (lambda: burgers(-0.01), "viscosity in \\[1e-3, 10\\]"),
+        (lambda: burgers(math.nan), "viscosity in \\[1e-3, 10\\]"),
+        (lambda: allen_cahn(1e-5), r"diffusion in \[1e-4, 1e-2\].*came 1e-05"),
+        (lambda: allen_cahn(2.0), r"diffusion in \[1e-4, 1e-2\]"),
     ],
 )
 def test_options_without_a_solution_are_refused(make, expected):
