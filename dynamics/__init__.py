@@ -3,6 +3,7 @@
 Nothing here trains, and nothing imports torch. Analyzers are pure functions of a trajectory.
 """
 
+from dynamics.claim import RecorderError as RecorderError
 from dynamics.diagnosis import Finding as Finding
 from dynamics.diagnosis import diagnose as diagnose
 from dynamics.entropy import effective_rank as effective_rank
@@ -10,7 +11,6 @@ from dynamics.entropy import truncated_entropy as truncated_entropy
 from dynamics.homogeneity import residual_homogeneity as residual_homogeneity
 from dynamics.phases import detect_phases as detect_phases
 from dynamics.recorder import Recorder as Recorder
-from dynamics.recorder import RecorderError as RecorderError
 from dynamics.snr import gradient_snr as gradient_snr
 from dynamics.spectra import singular_spectrum as singular_spectrum
 from dynamics.trajectory import TrajectoryError as TrajectoryError

@@ -15,6 +15,57 @@ from dynamics.rows import Rows
 SPARE_BYTES = 1 << 20
 
 
+class Entries:
+    """Entries of `/late` that wait to be written; `written` counts those in the file."""
+
+    def __init__(self):
+        self.pending: list[tuple[int, bytes, float]] = []
+        self.written = 0
+        self._rows: dict[str, Rows] = {}
+
+    def append(self, stream: str, step: int, values: Mapping[str, float]) -> None:
+        """Add scalars of a row.
+
+        Args:
+            stream: the stream's name.
+            step: of the row.
+            values: by variable name.
+        """
+        for name, value in values.items():
+            self.pending.append((step, f"{stream}/{name}".encode(), value))
+
+    def append_row(self, stream: str, step: int, seconds: float, values: Mapping[str, object]) -> None:
+        """Add a row of a stream that the file has no group for.
+
+        Args:
+            stream: the stream's name.
+            step: of the row.
+            seconds: wall time of the row.
+            values: scalars by variable name.
+        """
+        if stream not in self._rows:
+            rows = Rows(Stream(stream))
+            rows.frozen = True
+            self._rows[stream] = rows
+        rows = self._rows[stream]
+        scalars = rows.append(step, seconds, values)
+        rows.drop(1)
+        self.append(stream, step, {"time": seconds, **scalars})
+
+    def write(self, datasets: Mapping[str, h5py.Dataset]) -> None:
+        """Write what waits behind what is in the file.
+
+        Args:
+            datasets: of `/late`, by name.
+        """
+        count = len(self.pending)
+        if count:
+            columns = zip(*self.pending, strict=True)
+            blocks = {name: np.array(column) for name, column in zip(("step", "name", "value"), columns, strict=True)}
+            write(datasets, blocks, self.written, self.written + count)
+            self.pending, self.written = [], self.written + count
+
+
 def columns(names: Sequence[bytes], steps: np.ndarray, values: np.ndarray) -> dict[str, dict[str, tuple]]:
     """Sort late entries into streams and variables.
 

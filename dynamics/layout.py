@@ -234,3 +234,22 @@ def _growing(group: h5py.Group, variable: Variable, shape: tuple[int, ...], chun
 def _committed(group: h5py.Group) -> None:
     dataset = group.create_dataset(COMMITTED, data=np.int64(0), track_times=False)
     dataset.attrs.update({"long_name": "rows that are complete", "units": "1"})
+
+
+def fitting(text: str, name: str) -> np.ndarray:
+    """Return a line of text as bytes of the fixed length that a status dataset has.
+
+    Args:
+        text: any; line breaks become spaces, and what does not fit is cut.
+        name: "status" or "stop_reason".
+
+    Returns:
+        A scalar array of fixed-length bytes.
+
+    Example:
+        >>> fitting("complete", "status").item()
+        b'complete'
+    """
+    dtype = np.dtype(STATUS_DTYPES[name])
+    line = " ".join(text.split()).encode()[: dtype.itemsize]
+    return np.array(line.decode(errors="ignore").encode(), dtype)

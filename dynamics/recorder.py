@@ -16,16 +16,13 @@ import h5py
 import numpy as np
 
 from dynamics import late, layout
+from dynamics.claim import RecorderError, claim
 from dynamics.format import COMMITTED, LATE, STATUS, STATUS_DTYPES, STATUSES, STOP_REASON, Stream
 from dynamics.provenance import root_attributes
 from dynamics.rows import Rows
 
 PENDING_BYTES = 1 << 20
 RESERVED = (LATE, STATUS, STOP_REASON)
-
-
-class RecorderError(OSError):
-    """The file could not be written on; the message says which rows are safe."""
 
 
 class Recorder:
@@ -78,7 +75,7 @@ class Recorder:
         for stream in streams:
             self._check_name(stream.name)
             self._streams[stream.name] = Rows(stream, declared=True)
-        self._late = _LateEntries()
+        self._late = late.Entries()
         self._datasets: dict[str, dict[str, h5py.Dataset]] = {}
         self._committed: dict[str, int] = {}
         self._first_step: int | None = None
@@ -90,9 +87,7 @@ class Recorder:
         self._created = root_attributes(self._config, self._attrs)
         self._ending = ("complete", "")
         self._file: h5py.File | None = None
-        self._replaces = _exists(self.path, overwrite)
-        if not self._replaces:
-            _claim(self.path)
+        self._replaces = claim(self.path, overwrite)
         self._seconds = perf_counter() - self._start
 
     @property
@@ -236,9 +231,9 @@ class Recorder:
             self._commit()
             for name, datasets in self._datasets.items():
                 layout.write(datasets, {}, 0, self._committed[name])
-            self._file[STOP_REASON][...] = _fitting(reason, STOP_REASON)
+            self._file[STOP_REASON][...] = layout.fitting(reason, STOP_REASON)
             self._file.flush()
-            self._file[STATUS][...] = _fitting(status, STATUS)
+            self._file[STATUS][...] = layout.fitting(status, STATUS)
             self._file.flush()
             self._file.close()
         self._state = "closed"
@@ -391,65 +386,7 @@ class Recorder:
         with suppress(OSError), open(self.path, "r+b") as file:
             for name, text in ((STOP_REASON, reason), (STATUS, status)):
                 file.seek(self._offsets[name])
-                file.write(_fitting(text, name).tobytes())
-
-
-class _LateEntries:
-    """Pending entries of `/late`."""
-
-    def __init__(self):
-        self.pending: list[tuple[int, bytes, float]] = []
-        self.written = 0
-        self._rows: dict[str, Rows] = {}
-
-    def append(self, stream: str, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self.pending.append((step, f"{stream}/{name}".encode(), value))
-
-    def append_row(self, stream: str, step: int, seconds: float, values: Mapping[str, object]) -> None:
-        """Append a row of a stream that the file has no group for."""
-        if stream not in self._rows:
-            rows = Rows(Stream(stream))
-            rows.frozen = True
-            self._rows[stream] = rows
-        rows = self._rows[stream]
-        scalars = rows.append(step, seconds, values)
-        rows.drop(1)
-        self.append(stream, step, {"time": seconds, **scalars})
-
-    def write(self, datasets: Mapping[str, h5py.Dataset]) -> None:
-        count = len(self.pending)
-        if count:
-            columns = zip(*self.pending, strict=True)
-            blocks = {name: np.array(column) for name, column in zip(("step", "name", "value"), columns, strict=True)}
-            layout.write(datasets, blocks, self.written, self.written + count)
-            self.pending, self.written = [], self.written + count
-
-
-def _exists(path: str, overwrite: bool) -> bool:
-    directory = os.path.dirname(path) or "."
-    if not os.path.isdir(directory):
-        raise FileNotFoundError(f"{directory} does not exist; expected a directory for {path}: create it first")
-    if os.path.isdir(path):
-        raise FileExistsError(f"{path} is a directory; expected a new file: choose another name")
-    exists = os.path.lexists(path)
-    if exists and not overwrite:
-        raise FileExistsError(
-            f"{path} exists; expected a new file: choose another name or pass overwrite=True (--overwrite)"
-        )
-    if not os.access(directory, os.W_OK | os.X_OK) or (exists and not os.access(path, os.W_OK)):
-        raise PermissionError(f"{path} cannot be written; expected write permission: choose another place")
-    return exists
-
-
-def _claim(path: str) -> None:
-    """Create the file empty, so that a name taken or a place not writable is known before the run starts."""
-    try:
-        open(path, "xb").close()
-    except PermissionError as error:
-        raise PermissionError(f"{path} cannot be written ({error.strerror}): choose another place") from error
-    except OSError as error:
-        raise RecorderError(f"{path} cannot be created ({error.strerror}): choose another place") from error
+                file.write(layout.fitting(text, name).tobytes())
 
 
 def _errno(error: BaseException) -> str:
@@ -459,9 +396,3 @@ def _errno(error: BaseException) -> str:
         if "error message" in part:
             return part.split("'")[1]
     return next(iter(text.splitlines()), type(error).__name__)
-
-
-def _fitting(text: str, name: str) -> np.ndarray:
-    dtype = np.dtype(STATUS_DTYPES[name])
-    line = " ".join(text.split()).encode()[: dtype.itemsize]
-    return np.array(line.decode(errors="ignore").encode(), dtype)

@@ -1,0 +1,50 @@
+"""A place for a new trajectory: checked and taken before anything is computed."""
+
+from __future__ import annotations
+
+import os
+
+
+class RecorderError(OSError):
+    """The file could not be written on; the message says which rows are safe."""
+
+
+def claim(path: str, overwrite: bool) -> bool:
+    """Make sure of a path before the run starts: a new file is created empty, an old one stays as it is for now.
+
+    Args:
+        path: of the file to be.
+        overwrite: whether a file there may be replaced.
+
+    Returns:
+        True where an existing file will be replaced.
+
+    Raises:
+        FileExistsError: the path exists and may not be replaced, or is a directory.
+        FileNotFoundError: its directory does not exist.
+        PermissionError: the directory or file cannot be written.
+    """
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise FileNotFoundError(f"{directory} does not exist; expected a directory for {path}: create it first")
+    if os.path.isdir(path):
+        raise FileExistsError(f"{path} is a directory; expected a new file: choose another name")
+    exists = os.path.lexists(path)
+    if exists and not overwrite:
+        raise FileExistsError(
+            f"{path} exists; expected a new file: choose another name or pass overwrite=True (--overwrite)"
+        )
+    if not os.access(directory, os.W_OK | os.X_OK) or (exists and not os.access(path, os.W_OK)):
+        raise PermissionError(f"{path} cannot be written; expected write permission: choose another place")
+    if not exists:
+        _create(path)
+    return exists
+
+
+def _create(path: str) -> None:
+    try:
+        open(path, "xb").close()
+    except PermissionError as error:
+        raise PermissionError(f"{path} cannot be written ({error.strerror}): choose another place") from error
+    except OSError as error:
+        raise RecorderError(f"{path} cannot be created ({error.strerror}): choose another place") from error
