@@ -53,7 +53,7 @@ def reported(command):
 def _new(path: Path | None, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
     if path is None:
         return
-    if suffixes and path.suffix not in suffixes:
+    if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"{path}: expected a name that ends in {' or '.join(suffixes)}")
     if path.is_dir() or (path.exists() and not overwrite):
         what = "is a directory" if path.is_dir() else "exists"

@@ -64,7 +64,7 @@ class RunConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     dtype: Literal["float32", "float64"] = "float64"
     device: str = "cpu"
-    threads: PositiveInt = 1
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
     problem: Section
     network: Section
     operator: Section = Section(name="autodiff")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import SimpleNamespace
 
 import torch
 
@@ -110,16 +111,25 @@ def build_optimizer(config: RunConfig) -> Torch:
     factory = _named("optimizer", OPTIMIZERS, section)
     scheduler = None
     if decay is not None:
-        if not (isinstance(decay, int | float) and decay > 0 and isinstance(every, int) and every >= 1):
+        numbers = (
+            isinstance(decay, int | float) and isinstance(every, int) and True not in (decay is True, every is True)
+        )
+        if not (numbers and decay > 0 and every >= 1):
             raise UsageError(f"[optimizer] expected decay > 0 and decay_every >= 1 steps, came {decay!r} and {every!r}")
         scheduler = partial(torch.optim.lr_scheduler.StepLR, step_size=every, gamma=decay)
     try:
         optimizer = Torch(factory, scheduler=scheduler, **options)
-        # Torch checks values only when it has parameters: better now than after the file was made.
-        optimizer.init(torch.zeros(1))
-    except (TypeError, ValueError, IndexError) as error:
+        _try_out(optimizer)
+    except (TypeError, ValueError, IndexError, RuntimeError, AttributeError, ZeroDivisionError) as error:
         raise UsageError(f"[optimizer] {error}; torch.optim.{factory.__name__}, decay and decay_every") from None
     return optimizer
+
+
+def _try_out(optimizer: Torch) -> None:
+    """Take two steps on a parabola: torch looks at some values only then, and a file would have been made before."""
+    state = optimizer.init(torch.ones(2))
+    for _ in range(2):
+        state, _info = optimizer.step(lambda v: SimpleNamespace(value=v.square().sum(), gradient=2 * v), state)
 
 
 def build_points(config: RunConfig, problem: Problem) -> Points:

@@ -252,7 +252,8 @@ class Recorder:
             # Nothing was recorded: no file, or the one that was to be replaced, is worth more than an empty one.
             self._state = "closed"
             if not self._replaces:
-                os.remove(self.path)
+                with suppress(OSError):
+                    os.remove(self.path)
             return
         interrupted = issubclass(kind, KeyboardInterrupt | SystemExit | GeneratorExit)
         line = next(iter(str(error).splitlines()), "")

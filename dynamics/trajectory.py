@@ -16,7 +16,7 @@ from dynamics.format import COMMITTED, FORMAT, FORMAT_VERSION, LATE, STATUS_DTYP
 
 SWMR = {"swmr": True, "libver": "latest"}
 TRIES, PAUSE = 4, 0.05
-STILL = 10.0
+STILL = 3.0
 """Seconds without a write after which an unclosed file is taken for one that its writer left behind."""
 
 

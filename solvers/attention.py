@@ -36,7 +36,7 @@ class ResidualBasedAttention:
     eta: float = 0.001
 
     def __post_init__(self):
-        if not 0 <= self.gamma < 1 or not self.eta > 0:
+        if not 0 <= self.gamma < 1 or not 0 < self.eta < float("inf"):
             raise ValueError(f"expected 0 <= gamma < 1 and eta > 0, came gamma={self.gamma}, eta={self.eta}")
 
     def start(self, residual: Tensor) -> Tensor:

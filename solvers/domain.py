@@ -64,6 +64,18 @@ class Box:
         lower, upper = (torch.tensor(limits, dtype=unit.dtype) for limits in (self.lower, self.upper))
         return lower + unit * (upper - lower)
 
+    def slack(self, like: Tensor) -> Tensor:
+        """Return how far off a face a point may be: single-precision rounding of its coordinates.
+
+        Args:
+            like: for dtype and device.
+
+        Returns:
+            (axes,).
+        """
+        reach = [max(abs(low), abs(high)) for low, high in zip(self.lower, self.upper, strict=True)]
+        return 8 * torch.finfo(torch.float32).eps * like.new_tensor(reach)
+
     def outside(self, points: Tensor) -> Tensor:
         """Return a mask of the points that lie outside the closed box, beyond rounding.
 
@@ -76,7 +88,7 @@ class Box:
         lower, upper = (
             torch.tensor(limits, dtype=points.dtype, device=points.device) for limits in (self.lower, self.upper)
         )
-        slack = 8 * torch.finfo(points.dtype).eps * (upper - lower)
+        slack = self.slack(points)
         return ((points < lower - slack) | (points > upper + slack)).any(dim=1)
 
     def grid(self, shape: Sequence[int]) -> Tensor:

@@ -16,12 +16,12 @@ from solvers.description import describe_network, describe_operator, describe_pr
 from solvers.device import available
 from solvers.jet import Jet
 from solvers.networks import RandomFeatures
-from solvers.objective import INTERIOR
 from solvers.operators import AutoDiff
 from solvers.operators.operator import Operator, Plan
 from solvers.points import Points
 from solvers.problems.problem import Problem
 from solvers.scoring import Score
+from solvers.shapes import INTERIOR, check_shapes
 
 NOISE_MARGIN = 4.0
 """Largest measured ratio of the noise matrix's 2-norm to its estimate, over steps, orders, activations and scales."""
@@ -91,6 +91,9 @@ def assemble(problem: Problem, features: RandomFeatures, operator: Operator, poi
         ValueError: the problem is not linear, or the points do not match it.
     """
     problem.check(points)
+    if problem.coefficients:
+        raise ValueError(f"{problem.name} has unknown coefficients: least squares solves for u alone; use train()")
+    check_shapes(problem, lambda x: features.features(x)[:, :1], operator, points, {})
     conditions = [(c.name, c.where, c.partials, c.weight**0.5) for c in problem.conditions]
     blocks, rights, rows, noise, plans = [], [], {}, [], {}
     for name, where, partials, scale in [(INTERIOR, INTERIOR, problem.partials, 1.0), *conditions]:
@@ -127,9 +130,10 @@ def _affine(problem: Problem, term: str, jet: Jet, points: Points) -> tuple[Tens
         return torch.func.jvp(lambda *values: residual(dict(zip(names, values, strict=True))), zeros, direction)
 
     at_zero, matrix = tangent(given)
+    eps = torch.finfo(matrix.dtype).eps
     for scale in (1.0, -2.0):
         bent = residual({name: scale * value for name, value in jet.values.items()}) - at_zero - scale * matrix
-        if float(bent.abs().max()) > 1e-9 * float(at_zero.abs().max() + matrix.abs().max()):
+        if float(bent.abs().max()) > 1e-9 * float(matrix.abs().max()) + 1e3 * eps * float(at_zero.abs().max()):
             raise ValueError(
                 f"{problem.name} is not linear in u (term {term!r}): least squares needs a linear problem: use train()"
             )

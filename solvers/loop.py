@@ -46,6 +46,7 @@ class Loop:
     rule: ResidualBasedAttention
     use_attention: bool
     probes: Sequence[Probe]
+    seed: int = 0
     recorder: Recorder | None = None
     recording_seconds: float = 0.0
     rel_l2: float = float("nan")
@@ -61,31 +62,30 @@ class Loop:
             count + 1 steps, fewer where the optimizer stops or the loss is no longer finite.
         """
         state = self.optimizer.init(self.objective.vector)
-        stopped, status, number, loss = None, "running", 0, float("nan")
-        try:
-            for number in range(count + 1):
-                evaluation = self._begin()
-                loss = float(evaluation.value.detach())
-                last = number == count or stopped is not None
-                status = "diverged" if not math.isfinite(loss) else "complete" if last else "running"
-                if number == 0 and self.recorder is not None:
-                    self._declare(Moment(0, self.objective, evaluation, self._weights))
-                row = self._measure(number, evaluation, forced=last) if status != "diverged" else {}
-                info = StepInfo()
-                if status == "running":
-                    state, info = self.optimizer.step(self.objective, state)
-                    self.objective.parameters.clamp()
-                    # Under attention the next step has another loss, so the optimizer's tests say nothing about it.
-                    stopped = None if self.use_attention else info.stopped
-                self._record(number, evaluation, info, row)
-                terms = dict(zip(self.objective.terms, evaluation.raw.tolist(), strict=True))
-                yield Step(number, loss, terms, StepInfo(info.learning_rate, stopped), status)
-                if status != "running":
-                    return
-        finally:
+        stopped = None
+        for number in range(count + 1):
+            evaluation = self._begin()
+            loss = float(evaluation.value.detach())
+            last = number == count or stopped is not None
+            status = "diverged" if not math.isfinite(loss) else "complete" if last else "running"
+            if number == 0 and self.recorder is not None:
+                self._declare(Moment(0, self.objective, evaluation, self._weights))
+            row = self._measure(number, evaluation, forced=last) if status != "diverged" else {}
+            info = StepInfo()
+            if status == "running":
+                state, info = self.optimizer.step(self.objective, state)
+                self.objective.parameters.clamp()
+                # Under attention the next step has another loss, so the optimizer's tests say nothing about it.
+                stopped = None if self.use_attention else info.stopped
+            self._record(number, evaluation, info, row)
             self._end(status, number, loss, stopped)
+            terms = dict(zip(self.objective.terms, evaluation.raw.tolist(), strict=True))
+            yield Step(number, loss, terms, StepInfo(info.learning_rate, stopped), status)
+            if status != "running":
+                return
 
     def _end(self, status: str, number: int, loss: float, stopped: str | None) -> None:
+        """Tell the recorder how the run stands, at every step: the caller may leave the loop at any of them."""
         if self.recorder is None:
             return
         reasons = {"complete": stopped or "", "diverged": f"loss is {loss} at step {number}"}
@@ -125,6 +125,7 @@ class Loop:
             for variable in probe.declare(moment).variables
         ]
         attrs = {
+            "seed": self.seed,
             "dtype": str(self.objective.vector.dtype).removeprefix("torch."),
             "device": str(self.objective.vector.device),
         }

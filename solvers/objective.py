@@ -8,13 +8,11 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from solvers.jet import Jet
 from solvers.operators.operator import Operator, Plan
 from solvers.optimizers.optimizer import FlatParameters
 from solvers.points import Points
 from solvers.problems.problem import Condition, Problem
-
-INTERIOR = "interior"
+from solvers.shapes import INTERIOR, check_shapes
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Objective:
             {c.name: c.start for c in problem.coefficients},
             {c.name: (c.low, c.high) for c in problem.coefficients},
         )
-        self._check_shapes()
+        check_shapes(problem, network, operator, points, self.parameters.coefficients)
         self.plan = operator.plan(points.only(INTERIOR), problem.partials)
         self.conditions = [Term.of(condition, operator, points) for condition in problem.conditions]
         self.attention: Tensor | None = None
@@ -60,38 +58,6 @@ class Objective:
         self._history: list[Counted] = []
         self._latest: tuple[int, Evaluation] | None = None
         self._origin = self.vector.clone()
-
-    def _check_shapes(self) -> None:
-        """Evaluate at one and at two points: a broadcasting mistake makes the number of equations depend on them."""
-        interior = (INTERIOR, INTERIOR, self.problem.partials, None)
-        conditions = [(c.name, c.where, c.partials, c) for c in self.problem.conditions]
-        for name, where, partials, condition in [interior, *conditions]:
-            shapes, counts = [], []
-            for count in (1, 2):
-                few = self.points.only(where, first=count)
-                counts.append(sum(few.counts))
-                jet = self.operator.plan(few, partials)(self.network)
-                self._check_network(tuple(jet[""].shape), sum(few.counts))
-                shapes.append(tuple(self._residual_of(condition, jet, few).shape))
-            one, two = shapes
-            if len(one) != 2 or two != (one[0] * counts[1] // counts[0], one[1]):
-                raise ValueError(
-                    f"{self.problem.name}: expected the residual of {name!r} to have shape (points, equations), came "
-                    f"{one} and {two} at {counts[0]} and {counts[1]} points: keep columns, as in x[:, 0:1]"
-                )
-
-    def _check_network(self, came: tuple[int, ...], count: int) -> None:
-        expected = (count, self.problem.components)
-        if came != expected:
-            raise ValueError(
-                f"{type(self.network).__name__}: expected values of shape {expected} at {count} points of "
-                f"{self.problem.name}, came {came}: give it {expected[1]} outputs"
-            )
-
-    def _residual_of(self, condition: Condition | None, jet: Jet, points: Points) -> Tensor:
-        if condition is None:
-            return self.problem.residual(jet, points.interior, self.parameters.coefficients)
-        return condition.residual(jet, points.rows, points.normals, self.parameters.coefficients)
 
     @property
     def vector(self) -> Tensor:
@@ -180,7 +146,8 @@ class Objective:
         Returns:
             (n, equations).
         """
-        return self._residual_of(None, plan(network or self.network), plan.points)
+        jet = plan(network or self.network)
+        return self.problem.residual(jet, plan.points.interior, self.parameters.coefficients)
 
     def condition_loss(self) -> Tensor:
         """Return the weighted sum of the conditions' mean squares, with its graph.

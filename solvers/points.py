@@ -103,12 +103,24 @@ class Points:
         moved["parts"] = {name: index.to(device) for name, index in self.parts.items()}
         return Points(**moved)
 
-    def only(self, where: str | tuple[str, ...], first: int | None = None) -> Points:
+    def smallest(self, where: str | tuple[str, ...]) -> int:
+        """Return the number of points of a kind, or of the smallest of several parts of the boundary.
+
+        Args:
+            where: a kind, a part's name, or several parts' names.
+
+        Returns:
+            A number.
+        """
+        names = where if isinstance(where, tuple) else (where,)
+        return min(sum(self.only(name).counts) for name in names)
+
+    def only(self, where: str | tuple[str, ...], rows: Tensor | None = None) -> Points:
         """Return one kind of points alone: "interior", "boundary", "initial", or parts of the boundary by name.
 
         Args:
             where: a kind, a part's name, or several parts' names, whose points are then stacked in that order.
-            first: at most so many of the kind, or of each part.
+            rows: indices into the kind, or into each part; None takes all.
 
         Returns:
             Points that hold nothing else.
@@ -121,20 +133,22 @@ class Points:
             >>> sample(box, interior=4).only("x+").boundary.tolist()
             [[1.0]]
         """
+        rows = slice(None) if rows is None else rows
         empty = replace(
             self, interior=self.interior[:0], boundary=None, initial=None, ghost=None, normals=None, parts={}
         )
         if where in ("interior", "initial"):
-            return replace(empty, **{where: getattr(self, where)[:first]})
+            return replace(empty, **{where: getattr(self, where)[rows]})
         if where == "boundary":
-            return replace(empty, boundary=self.boundary[:first], normals=self.normals[:first])
+            normals = self.normals[rows] if len(self.normals) else None
+            return replace(empty, boundary=self.boundary[rows], normals=normals)
         names = (where,) if isinstance(where, str) else where
         if missing := [name for name in names if name not in self.parts]:
             raise ValueError(
                 f"points have no part {missing[0]!r}; expected interior, boundary, initial or {sorted(self.parts)}: "
                 f"give Points(parts={{{missing[0]!r}: indices}})"
             )
-        index = torch.cat([self.parts[name][:first] for name in names])
+        index = torch.cat([self.parts[name][rows] for name in names])
         normals = self.normals[index] if len(self.normals) else None
         return replace(empty, boundary=self.boundary[index], normals=normals)
 

@@ -68,7 +68,7 @@ def _prepare(problem, network, operator, optimizer, points, probes, attention, r
     if probes is None:
         probes = standard_probes if recorded else ()
     chosen = tuple(probes(objective) if callable(probes) else probes)
-    return Loop(objective, optimizer, attention or ResidualBasedAttention(), attention is not None, chosen)
+    return Loop(objective, optimizer, attention or ResidualBasedAttention(), attention is not None, chosen, seed)
 
 
 def steps(

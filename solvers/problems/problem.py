@@ -54,6 +54,10 @@ class Coefficient:
     low: float = float("-inf")
     high: float = float("inf")
 
+    def __post_init__(self):
+        if not self.low <= self.start <= self.high:
+            raise ValueError(f"{self.name}: expected low <= start <= high, came {self.low}, {self.start}, {self.high}")
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -71,6 +75,9 @@ class Problem:
         test_shape: uniform grid that errors are measured on, one count an axis; empty takes 1001, 101 or 21.
         settings: the numbers that make this variant, for the record.
         components: of u: what the network must put out.
+
+    Raises:
+        ValueError: two conditions of one name, or one named "interior".
 
     Example:
         >>> from solvers.problems import poisson_1d
@@ -91,6 +98,9 @@ class Problem:
     components: int = 1
 
     def __post_init__(self):
+        names = ["interior", *(condition.name for condition in self.conditions)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.name}: expected conditions with names of their own, came {', '.join(names[1:])}")
         if not self.test_shape:
             each = {1: 1001, 2: 101}.get(len(self.axes), 21)
             object.__setattr__(self, "test_shape", (each,) * len(self.axes))
@@ -146,7 +156,7 @@ class Problem:
         """Refuse boundary points off the boundary, initial points off the initial time, periodic faces not paired."""
         space = [axis != TIME for axis in self.axes]
         low, high = (points.boundary.new_tensor(limits) for limits in (self.domain.lower, self.domain.upper))
-        slack = 64 * torch.finfo(low.dtype).eps * (high - low)
+        slack = self.domain.slack(points.boundary)
         on_face = ((points.boundary - low).abs() <= slack) | ((points.boundary - high).abs() <= slack)
         inside = ~on_face[:, space].any(dim=1)
         if inside.any():

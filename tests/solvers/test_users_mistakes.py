@@ -1,5 +1,6 @@
 """Mistakes that broadcasting, weights or a careless loop would hide: each must be refused or told."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -23,7 +24,7 @@ from solvers import (
 from solvers.domain import Box
 from solvers.points import Points
 from solvers.problems.conditions import dirichlet
-from solvers.problems.problem import Coefficient, Problem
+from solvers.problems.problem import Coefficient, Condition, Problem
 
 SGD = Torch(torch.optim.SGD, lr=1e-3)
 
@@ -42,13 +43,73 @@ def heat_rod(strength=1.0, source=lambda x: torch.sin(x), boundary=0.0, **fields
     [
         (heat_rod(source=lambda x: torch.sin(x[:, 0])), MLP(1, [4]), "residual of 'interior'.*x\\[:, 0:1\\]"),
         (heat_rod(boundary=lambda x: x[:, 0]), MLP(1, [4]), "residual of 'boundary'"),
-        (heat_rod(), MLP(1, [4], 2), r"came \(1, 2\).*give it 1 outputs"),
+        (heat_rod(), MLP(1, [4], 2), r"came \(3, 2\).*give it 1 outputs"),
         (heat_rod(components=2), MLP(1, [4], 1), "give it 2 outputs"),
     ],
 )
 def test_shapes_that_broadcasting_would_hide(problem, network, message):
     with pytest.raises(ValueError, match=message):
         steps(problem, network, AutoDiff(), SGD, steps=1)
+
+
+def pair(boundary):
+    """Two components on the same rod, to which `boundary(jet, x)` happens at the ends."""
+    condition = Condition("ends", "boundary", ("",), lambda jet, x, normals, coefficients: boundary(jet, x))
+    residual = lambda jet, x, coefficients: -jet["xx"]  # noqa: E731
+    return Problem("pair", Box(("x",), (0.0,), (1.0,)), ("xx",), residual, (condition,), components=2)
+
+
+def test_as_many_points_as_components_hide_nothing():
+    steps(pair(lambda jet, x: jet[""] - x), MLP(1, [4], 2), AutoDiff(), SGD, steps=1)
+    with pytest.raises(ValueError, match="mixes points"):
+        steps(pair(lambda jet, x: jet[""] - x[:, 0]), MLP(1, [4], 2), AutoDiff(), SGD, steps=1)
+
+
+def test_as_many_points_as_features_hide_nothing():
+    with pytest.raises(ValueError, match="mixes points"):
+        problem = heat_rod(source=lambda x: torch.sin(x[:, 0]))
+        points = problem.sample(interior=20, method="grid")
+        solve_least_squares(problem, RandomFeatures(1, 20), AutoDiff(), points=points)
+
+
+def test_a_large_source_does_not_hide_that_the_equation_is_nonlinear():
+    def residual(jet, x, coefficients):
+        return -jet["xx"] + 1e-3 * jet[""] ** 3 - 1e9
+
+    problem = Problem("bent", Box(("x",), (0.0,), (1.0,)), ("", "xx"), residual, (dirichlet(),))
+    with pytest.raises(ValueError, match="not linear"):
+        solve_least_squares(problem, RandomFeatures(1, 20), AutoDiff())
+
+
+@pytest.mark.parametrize("names", [("left", "left"), ("interior", "right")])
+def test_conditions_need_names_of_their_own(names):
+    ends = [dirichlet(name=name, where=f"x{side}") for name, side in zip(names, "-+", strict=True)]
+    with pytest.raises(ValueError, match="names of their own"):
+        Problem("rod", Box(("x",), (0.0,), (1.0,)), ("xx",), lambda jet, x, coefficients: jet["xx"], tuple(ends))
+
+
+@pytest.mark.parametrize(("start", "low", "high"), [(5.0, 0.9, 1.1), (1.0, 2.0, 0.0)])
+def test_a_coefficient_starts_within_its_bounds(start, low, high):
+    with pytest.raises(ValueError, match="low <= start <= high"):
+        Coefficient("k", start, low, high)
+
+
+def test_points_of_single_precision_on_a_far_box_are_accepted():
+    problem = heat_rod()
+    far = dataclasses.replace(problem, domain=Box(("x",), (1000.0,), (1001.0,)))
+    inner = Points([[1000.5]], [[np.nextafter(1001.0, 0.0)], [1000.0]])
+    steps(far, MLP(1, [4]), AutoDiff(), SGD, points=inner, steps=1)
+    circle = dataclasses.replace(problem, domain=Box(("x",), (0.0,), (math.pi,)))
+    single = circle.sample(interior=3).to(dtype=torch.float32)
+    steps(circle, MLP(1, [4]), AutoDiff(), SGD, points=single, steps=1)
+
+
+def test_batch_statistics_are_no_obstacle():
+    network = torch.nn.Sequential(
+        torch.nn.Linear(1, 4), torch.nn.BatchNorm1d(4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
+    )
+    run = train(problems.poisson_1d(), network, AutoDiff(), SGD, steps=2)
+    assert network.training and math.isfinite(run.loss)
 
 
 def test_a_solution_without_its_column_is_refused(tmp_path):
@@ -110,7 +171,11 @@ def test_whoever_closes_the_file_it_says_how_the_run_ended(tmp_path):
         for step in steps(problems.poisson_1d(), MLP(1, [4]), AutoDiff(), SGD, steps=30, record=recorder):
             if step.step == 5:
                 break
-    for name, status in (("wild", "diverged"), ("left", "interrupted")):
+    with Recorder(tmp_path / "held.h5") as recorder:
+        held = steps(problems.poisson_1d(), MLP(1, [4]), AutoDiff(), SGD, steps=30, record=recorder)
+        for _ in range(3):
+            next(held)
+    for name, status in (("wild", "diverged"), ("left", "interrupted"), ("held", "interrupted")):
         with open_trajectory(tmp_path / f"{name}.h5") as tree:
             assert tree.attrs["status"] == status
             assert "poisson-1d" in tree.attrs["config"] and tree.attrs["dtype"] == "float64"
