@@ -111,9 +111,7 @@ def build_optimizer(config: RunConfig) -> Torch:
     factory = _named("optimizer", OPTIMIZERS, section)
     scheduler = None
     if decay is not None:
-        numbers = (
-            isinstance(decay, int | float) and isinstance(every, int) and True not in (decay is True, every is True)
-        )
+        numbers = type(decay) in (int, float) and type(every) is int
         if not (numbers and decay > 0 and every >= 1):
             raise UsageError(f"[optimizer] expected decay > 0 and decay_every >= 1 steps, came {decay!r} and {every!r}")
         scheduler = partial(torch.optim.lr_scheduler.StepLR, step_size=every, gamma=decay)

@@ -105,9 +105,7 @@ def assemble(problem: Problem, features: RandomFeatures, operator: Operator, poi
         rows[name] = len(matrix)
         noise.append(scale * entry_noise(plan, features, factors) * (len(matrix) ** 0.5 + matrix.shape[1] ** 0.5))
     floor = NOISE_MARGIN * math.hypot(*noise)
-    return System(
-        torch.cat(blocks), torch.cat(rights), rows, floor, operator.plan(points.only(INTERIOR), problem.partials)
-    )
+    return System(torch.cat(blocks), torch.cat(rights), rows, floor, plans[INTERIOR])
 
 
 def _affine(problem: Problem, term: str, jet: Jet, points: Points) -> tuple[Tensor, Tensor, dict[str, float]]:
