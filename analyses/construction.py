@@ -10,12 +10,20 @@ from types import SimpleNamespace
 import torch
 
 from analyses.config import RunConfig, Section, UsageError, choice
-from solvers import MLP, AutoDiff, FiniteDifference, RandomFeatures, Sine, Torch, TwoLayer
+from solvers import MLP, AutoDiff, FiniteDifference, RandomFeatures, Sine, TangentProp, Torch, TwoLayer
+from solvers.networks import Atan, FourierMLP, Gaussian, ModifiedMLP, ResidualMLP
 from solvers.points import Points
 from solvers.problems import PROBLEMS, Problem
 
-OPERATORS = {"autodiff": AutoDiff, "finite-difference": FiniteDifference}
-NETWORKS = {"mlp": MLP, "two-layer": TwoLayer, "random-features": RandomFeatures}
+OPERATORS = {"autodiff": AutoDiff, "finite-difference": FiniteDifference, "tangent-prop": TangentProp}
+NETWORKS = {
+    "mlp": MLP,
+    "two-layer": TwoLayer,
+    "random-features": RandomFeatures,
+    "modified-mlp": ModifiedMLP,
+    "residual-mlp": ResidualMLP,
+    "fourier-mlp": FourierMLP,
+}
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -29,6 +37,8 @@ ACTIVATIONS = {
     "softplus": torch.nn.Softplus,
     "silu": torch.nn.SiLU,
     "gelu": torch.nn.GELU,
+    "gaussian": Gaussian,
+    "atan": Atan,
 }
 
 
@@ -66,7 +76,7 @@ def build_network(config: RunConfig, problem: Problem) -> torch.nn.Module:
         if name not in ACTIVATIONS:
             raise UsageError(f"unknown activation {name!r}; expected {choice(name, ACTIVATIONS)}")
         given["activation"] = ACTIVATIONS[name]
-    if config.network.name == "random-features" and "seed" not in config.network.options:
+    if config.network.name in ("random-features", "fourier-mlp") and "seed" not in config.network.options:
         given["seed"] = config.seed
     torch.manual_seed(config.seed)
     return _build("network", NETWORKS, config.network, given)

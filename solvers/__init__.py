@@ -13,10 +13,13 @@ from solvers.networks import Sine as Sine
 from solvers.networks import TwoLayer as TwoLayer
 from solvers.operators import AutoDiff as AutoDiff
 from solvers.operators import FiniteDifference as FiniteDifference
+from solvers.operators import TangentProp as TangentProp
+from solvers.operators import register_rule as register_rule
 from solvers.optimizers import Torch as Torch
 from solvers.points import Points as Points
 from solvers.points import sample as sample
 from solvers.probes import Probe as Probe
+from solvers.series import Series as Series
 from solvers.training import Run as Run
 from solvers.training import steps as steps
 from solvers.training import train as train
@@ -32,12 +35,15 @@ __all__ = [
     "RandomFeatures",
     "ResidualBasedAttention",
     "Run",
+    "Series",
     "Sine",
     "Solution",
     "Step",
+    "TangentProp",
     "Torch",
     "TwoLayer",
     "problems",
+    "register_rule",
     "sample",
     "solve_least_squares",
     "steps",

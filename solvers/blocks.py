@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from solvers.jet import Jet
 from solvers.objective import Objective
+from solvers.operators.tangent_prop import Detached, TangentPropPlan
 from solvers.optimizers.optimizer import flatten
 from solvers.points import Points
+from solvers.series import Series
 
 
 class BlockGradients:
@@ -51,17 +56,35 @@ class BlockGradients:
             (selected parameters,); g_b is their sum.
         """
         network = self.objective.network
+        detached = self.plan.detached(network) if isinstance(self.plan, TangentPropPlan) else None
+        own = self._by_vmap(network) if detached is None else self._by_parts(network, detached)
+        return own, self._common()
+
+    def _by_vmap(self, network: nn.Module) -> Tensor:
         trained = {name: p.detach() for name, p in network.named_parameters()}
         stacked = {
             name: p.expand(self.blocks, *p.shape).requires_grad_(name in self.layers) for name, p in trained.items()
         }
-        residual = self.objective.interior_residual(self.plan, _Blocked(network, stacked, self.blocks, self.block_size))
+        loss = self._loss(self.plan(_Blocked(network, stacked, self.blocks, self.block_size)))
+        own = torch.autograd.grad(loss, [stacked[name] for name in self.layers], materialize_grads=True)
+        return torch.cat([g.reshape(self.blocks, -1) for g in own], dim=1)
+
+    def _by_parts(self, network: nn.Module, detached: Detached) -> Tensor:
+        """Pull the cotangent back block by block, each from its own points."""
+        cotangents = torch.autograd.grad(self._loss(detached.jet), detached.leaves, materialize_grads=True)
+        selected = [p for name, p in network.named_parameters() if name in self.layers]
+        starts = dict(zip(selected, accumulate(self.sizes[:-1], initial=0), strict=True))
+        own = cotangents[0].new_zeros(self.blocks, sum(self.sizes))
+        for block, row in enumerate(own):
+            detached.pull_back(cotangents, row, starts, (block * self.block_size, (block + 1) * self.block_size))
+        return own
+
+    def _loss(self, jet: Jet) -> Tensor:
+        """Return the sum over blocks of the mean square residual of each, whose gradients do not meet."""
+        residual = self.objective.equation(self.plan, jet)
         if self.objective.attention is not None:
             residual = self.objective.attention[self.order, None] * residual
-        loss = residual.square().sum() / self.block_size
-        own = torch.autograd.grad(loss, [stacked[name] for name in self.layers], materialize_grads=True)
-        common = self._common()
-        return torch.cat([g.reshape(self.blocks, -1) for g in own], dim=1), common
+        return residual.square().sum() / self.block_size
 
     def _common(self) -> Tensor:
         selected = [p for name, p in self.objective.network.named_parameters() if name in self.layers]
@@ -83,7 +106,9 @@ class _Blocked:
     def __init__(self, network: nn.Module, stacked: dict[str, Tensor], blocks: int, block_size: int):
         self.network, self.stacked, self.blocks, self.block_size = network, stacked, blocks, block_size
 
-    def __call__(self, rows: Tensor) -> Tensor:
+    def __call__(self, rows: Tensor | Series) -> Tensor | Series:
+        if isinstance(rows, Series):
+            return self._series(rows)
         by_block = rows.reshape(-1, self.blocks, self.block_size, rows.shape[1]).transpose(0, 1)
         copies = by_block.shape[1]
         values = vmap(self._one, in_dims=(0, 0))(self.stacked, by_block.flatten(1, 2))
@@ -91,3 +116,13 @@ class _Blocked:
 
     def _one(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
         return functional_call(self.network, parameters, (rows,))
+
+    def _series(self, series: Series) -> Series:
+        """Do the same to a series, whose coefficients have a dimension more, in front."""
+
+        def one(parameters: dict[str, Tensor], coefficients: Tensor) -> Tensor:
+            return functional_call(self.network, parameters, (Series(coefficients, series.layout),)).coefficients
+
+        by_block = series.coefficients.unflatten(1, (self.blocks, self.block_size))
+        values = vmap(one, in_dims=(0, 1), out_dims=1)(self.stacked, by_block)
+        return Series(values.flatten(1, 2), series.layout)

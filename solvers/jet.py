@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations_with_replacement
 
+import numpy as np
 from torch import Tensor
 
 TIME = "t"
@@ -69,6 +70,30 @@ def _not_a_partial(name: str, axes: tuple[str, ...], detail: str = "") -> str:
     )
 
 
+def canonical(parts: Mapping[str, float]) -> str:
+    """Return the one name of a sum of single derivatives, however it was written.
+
+    Terms go by order, then by letters; vanishing terms are left out unless all vanish.
+
+    Args:
+        parts: canonical letters -> coefficient, as `parse_partial` returns them.
+
+    Returns:
+        A name that `parse_partial` reads.
+
+    Example:
+        >>> canonical({"yy": 0.5, "xx": 1.0}), canonical({"xxyy": 2.0, "x": -1.0})
+        ('xx+0.5yy', '-x+2xxyy')
+    """
+    terms = {letters: c for letters, c in parts.items() if c} or dict.fromkeys(parts, 0.0)
+    name = ""
+    for letters in sorted(terms, key=lambda letters: (len(letters), letters)):
+        size = abs(terms[letters])
+        sign = "-" if terms[letters] < 0 else "+" if name else ""
+        name += sign + ("" if size == 1 else np.format_float_positional(size, trim="-")) + letters
+    return name
+
+
 def single_partials(partials: Iterable[str], axes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the single derivatives that a list of partials needs, lowest order first.
 
@@ -118,7 +143,11 @@ class Jet:
     def __getitem__(self, name: str) -> Tensor:
         if name == NORMAL:
             return self._normal()
+        if name in self.values:
+            return self.values[name]
         parts = parse_partial(name, self.axes)
+        if (whole := canonical(parts)) in self.values:
+            return self.values[whole]
         if missing := [letters for letters in parts if letters not in self.values]:
             raise KeyError(
                 f"partial {missing[0]!r} was not planned; expected one of {sorted(self.values)}: "

@@ -8,7 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from solvers.jet import Jet
 from solvers.operators.operator import Operator, Plan
+from solvers.operators.tangent_prop import Detached, TangentPropPlan
 from solvers.optimizers.optimizer import FlatParameters
 from solvers.points import Points
 from solvers.problems.problem import Condition, Problem
@@ -146,7 +148,18 @@ class Objective:
         Returns:
             (n, equations).
         """
-        jet = plan(network or self.network)
+        return self.equation(plan, plan(network or self.network))
+
+    def equation(self, plan: Plan, jet: Jet) -> Tensor:
+        """Return the equation's residual of a jet.
+
+        Args:
+            plan: of interior points.
+            jet: at these points.
+
+        Returns:
+            (n, equations).
+        """
         return self.problem.residual(jet, plan.points.interior, self.parameters.coefficients)
 
     def condition_loss(self) -> Tensor:
@@ -155,16 +168,10 @@ class Objective:
         Returns:
             A scalar; zero where there is no condition.
         """
-        losses = [w * mean_square(r) for w, r in zip(self.weights[1:], self.condition_residuals(), strict=True)]
+        coefficients = self.parameters.coefficients
+        residuals = [term.residual(term.plan(self.network), coefficients) for term in self.conditions]
+        losses = [w * mean_square(r) for w, r in zip(self.weights[1:], residuals, strict=True)]
         return sum(losses, self.vector.new_zeros(()))
-
-    def condition_residuals(self) -> list[Tensor]:
-        """Return the residual of each condition.
-
-        Returns:
-            One (n, equations) tensor a condition.
-        """
-        return [term.residual(self.network, self.parameters.coefficients) for term in self.conditions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,17 +198,17 @@ class Term:
         own = points.only(condition.where)
         return cls(condition, operator.plan(own, condition.partials), own.rows, own.normals)
 
-    def residual(self, network: nn.Module, coefficients) -> Tensor:
+    def residual(self, jet: Jet, coefficients) -> Tensor:
         """Return the condition's residual.
 
         Args:
-            network: maps points to values.
+            jet: of the network at this term's points.
             coefficients: unknown scalars by name.
 
         Returns:
             (n, equations).
         """
-        return self.condition.residual(self.plan(network), self.rows, self.normals, coefficients)
+        return self.condition.residual(jet, self.rows, self.normals, coefficients)
 
 
 class Evaluation:
@@ -209,24 +216,40 @@ class Evaluation:
 
     def __init__(self, objective: Objective):
         self._objective = objective
+        self._detached: list[Detached] = []
+
+    def _jet(self, plan: Plan) -> Jet:
+        """Return the network's jet, cut from the network where the plan has an adjoint of its own."""
+        network = self._objective.network
+        detached = plan.detached(network) if isinstance(plan, TangentPropPlan) else None
+        if detached is None:
+            return plan(network)
+        self._detached.append(detached)
+        return detached.jet
 
     @cached_property
     def residual(self) -> Tensor:
-        """The equation's residual on the interior points, (n, equations), with its graph."""
-        return self._objective.interior_residual(self._objective.plan)
+        """The equation's residual on the interior points, (n, equations)."""
+        return self._objective.equation(self._objective.plan, self._jet(self._objective.plan))
+
+    @cached_property
+    def condition_residuals(self) -> list[Tensor]:
+        """The residual of each condition, (n, equations) each."""
+        objective = self._objective
+        coefficients = objective.parameters.coefficients
+        return [term.residual(self._jet(term.plan), coefficients) for term in objective.conditions]
 
     @cached_property
     def _losses(self) -> tuple[Tensor, Tensor]:
         """Raw and weighted mean square of every term, each (terms,)."""
         objective = self._objective
-        conditions = [mean_square(residual) for residual in objective.condition_residuals()]
-        raw = torch.stack([mean_square(self.residual), *conditions])
+        raw = torch.stack([mean_square(self.residual), *map(mean_square, self.condition_residuals)])
         first = raw[0] if objective.attention is None else mean_square(objective.attention[:, None] * self.residual)
         return raw.detach(), torch.stack([first, *raw[1:]]) * raw.new_tensor(objective.weights)
 
     @cached_property
     def value(self) -> Tensor:
-        """The loss, a scalar with its graph; the attention weights of the moment are used."""
+        """The loss, a scalar; the attention weights of the moment are used. For its gradient ask `gradient`."""
         return self._losses[1].sum()
 
     @property
@@ -244,7 +267,7 @@ class Evaluation:
     def gradient(self) -> Tensor:
         """Gradient of the loss in the flat buffer, (parameters,); frees the graph and counts the evaluation."""
         objective = self._objective
-        gradient = objective.parameters.gradient(self.value)
+        gradient = objective.parameters.gradient(self.value, self._detached)
         norm = float(torch.linalg.vector_norm(gradient))
         objective._history.append(Counted(float(self.value.detach()), norm, objective.update_norm()))
         return gradient

@@ -1,8 +1,29 @@
 """Networks: any `torch.nn.Module` serves; these are the ones of the papers."""
 
+from solvers.networks.activations import Atan as Atan
+from solvers.networks.activations import Gaussian as Gaussian
+from solvers.networks.ansatz import HardBoundary as HardBoundary
+from solvers.networks.factorised import factorise as factorise
+from solvers.networks.fourier import FourierFeatures as FourierFeatures
+from solvers.networks.fourier import FourierMLP as FourierMLP
 from solvers.networks.mlp import MLP as MLP
 from solvers.networks.mlp import Sine as Sine
+from solvers.networks.modified_mlp import ModifiedMLP as ModifiedMLP
 from solvers.networks.random_features import RandomFeatures as RandomFeatures
+from solvers.networks.residual import ResidualMLP as ResidualMLP
 from solvers.networks.two_layer import TwoLayer as TwoLayer
 
-__all__ = ["MLP", "RandomFeatures", "Sine", "TwoLayer"]
+__all__ = [
+    "MLP",
+    "Atan",
+    "FourierFeatures",
+    "FourierMLP",
+    "Gaussian",
+    "HardBoundary",
+    "ModifiedMLP",
+    "RandomFeatures",
+    "ResidualMLP",
+    "Sine",
+    "TwoLayer",
+    "factorise",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +22,25 @@ class Evaluated(Protocol):
     @property
     def gradient(self) -> Tensor:
         """Its gradient, (parameters,)."""
+        ...
+
+
+class Detached(Protocol):
+    """A function of the parameters whose values autograd sees as leaves."""
+
+    @property
+    def leaves(self) -> Sequence[Tensor]:
+        """The function's values."""
+        ...
+
+    def pull_back(self, cotangents: Sequence[Tensor], flat: Tensor, starts: Mapping[Tensor, int]) -> None:
+        """Add the parameters' gradients into a flat buffer.
+
+        Args:
+            cotangents: of the leaves.
+            flat: the buffer.
+            starts: parameter -> its first element there.
+        """
         ...
 
 
@@ -111,10 +131,10 @@ class FlatParameters:
         self._bounds = dict(bounds or {})
         leaves = self.leaves
         self.vector = torch.cat([leaf.detach().reshape(-1) for leaf in leaves])
-        start = 0
-        for leaf in leaves:
+        ends = list(accumulate((leaf.numel() for leaf in leaves), initial=0))
+        self.starts = dict(zip(leaves, ends[:-1], strict=True))
+        for leaf, start in self.starts.items():
             leaf.data = self.vector[start : start + leaf.numel()].view(leaf.shape)
-            start += leaf.numel()
 
     @torch.no_grad()
     def clamp(self) -> None:
@@ -127,16 +147,24 @@ class FlatParameters:
         """The tensors behind the buffer: parameters, then coefficients."""
         return [*self.parameters, *self.coefficients.values()]
 
-    def gradient(self, value: Tensor) -> Tensor:
+    def gradient(self, value: Tensor, detached: Sequence[Detached] = ()) -> Tensor:
         """Return the gradient of a scalar in the buffer's order; a parameter that does not occur gets zeros.
 
         Args:
             value: scalar with a graph, which is freed.
+            detached: parts of the graph that end in a leaf and lead on to the parameters by an adjoint of their own.
 
         Returns:
             (parameters,).
         """
-        return flatten(torch.autograd.grad(value, self.leaves, materialize_grads=True))
+        leaves = [leaf for part in detached for leaf in part.leaves]
+        gradients = torch.autograd.grad(value, [*leaves, *self.leaves], materialize_grads=True)
+        flat, first = flatten(gradients[len(leaves) :]), 0
+        for part in detached:
+            end = first + len(part.leaves)
+            part.pull_back(gradients[first:end], flat, self.starts)
+            first = end
+        return flat
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:

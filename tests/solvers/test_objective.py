@@ -62,7 +62,7 @@ def test_raw_losses_are_unweighted_and_effective_weights_make_the_loss(weighted)
     objective.attention = torch.rand(30, dtype=torch.float64)
     evaluation = objective(objective.vector)
     residual = evaluation.residual.detach()
-    boundary = objective.condition_residuals()[0].detach()
+    boundary = objective(objective.vector).condition_residuals[0].detach()
     assert objective.terms == ("interior", "boundary")
     assert evaluation.raw.tolist() == pytest.approx(
         [float((residual**2).mean()), float((boundary**2).mean())], rel=1e-14

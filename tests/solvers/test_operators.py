@@ -15,7 +15,7 @@ from torch import nn
 
 from solvers.jet import parse_partial
 from solvers.networks import MLP, RandomFeatures
-from solvers.operators import AutoDiff, FiniteDifference, Operator
+from solvers.operators import AutoDiff, FiniteDifference, Operator, TangentProp
 from solvers.operators.finite_difference import central_weights
 from solvers.points import Points
 
@@ -33,6 +33,9 @@ class Case:
 OPERATORS = {
     "reverse": Case(AutoDiff()),
     "forward": Case(AutoDiff(), 5),
+    "taylor": Case(TangentProp()),
+    "taylor-torch": Case(TangentProp(backend="taylor"), 3),
+    "partitions": Case(TangentProp(rule="partitions")),
     "central-2": Case(FiniteDifference(order=2)),
     "central-4": Case(FiniteDifference(order=4)),
 }
@@ -263,8 +266,10 @@ def test_a_network_that_ignores_an_axis_has_zero_derivatives_there(case):
     weights = torch.linspace(1.0, 2.0, case.components, dtype=torch.float64)
     jet = case.operator.plan(points_in("xy"), ["xx", "y", "xy"])(lambda p: torch.sin(p[:, :1]) * weights)
     assert float(jet["xx"].detach().abs().min()) > 0
-    assert (jet["y"] == 0).all()
-    assert (jet["xy"] == 0).all()
+    # Where series are propagated, these are differences of derivatives along slanted directions: zero to round-off.
+    bound = 1e-15 if isinstance(case.operator, TangentProp) else 0.0
+    assert float(jet["y"].detach().abs().max()) <= bound
+    assert float(jet["xy"].detach().abs().max()) <= bound
 
 
 @converging_operators

@@ -1,0 +1,182 @@
+"""The Jacobian of residuals in the parameters, one row a residual, without one backward pass a row.
+
+Points do not see each other, so one backward pass gives the cotangents Zbar_i of every linear map at all points i at
+once; the row of point i is the outer product of Zbar_i with what the map was given there, summed over the rows of the
+series: dR_i/dW = sum_k Zbar_ki Y_ki^T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+
+from solvers.jet import Jet
+from solvers.operators.operator import Plan
+from solvers.operators.rules import rules_applied
+from solvers.operators.tangent_prop import TangentPropPlan
+from solvers.series import Series
+
+AGREEMENT = {torch.float32: 1e-3, torch.float64: 1e-8}
+"""Relative difference between the sum of all rows and the gradient of the sum, above which a parameter was missed."""
+
+Residual = Callable[[Jet], Tensor]
+"""jet -> (n, equations), row i of point i alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Tap:
+    """One use of a linear map: its parameters, what it was given and what came out, (rows, n, width)."""
+
+    weight: Tensor
+    bias: Tensor | None
+    given: Tensor
+    result: Tensor
+
+
+class _TappedSeries(Series):
+    """A series that keeps what linear maps are given."""
+
+    taps: list[_Tap]
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Series:
+        result = super().linear(weight, bias)
+        if weight.requires_grad or (bias is not None and bias.requires_grad):
+            self.taps.append(_Tap(weight, bias, self.coefficients, result.coefficients))
+        return result
+
+
+def jacobian(plan: Plan, network: nn.Module, residual: Residual, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the derivatives of every residual in every parameter.
+
+    Args:
+        plan: of a derivative operator; `TangentProp` needs one backward pass an equation, others one a row, batched.
+        network: maps (n, axes) to (n, components).
+        residual: jet -> (n, equations).
+        parameters: of the network, P numbers in all.
+
+    Returns:
+        (n * equations, P), the equations of a point next to each other.
+
+    Cost: one backward pass, and n P numbers written.
+
+    Example:
+        >>> from solvers import Points, TangentProp
+        >>> network = nn.Linear(1, 1).double()
+        >>> plan = TangentProp().plan(Points([[2.0], [3.0]]), ["", "x"])
+        >>> jacobian(plan, network, lambda jet: jet["x"] + jet[""], list(network.parameters()))
+        tensor([[3., 1.],
+                [4., 1.]], dtype=torch.float64)
+    """
+    with torch.enable_grad():
+        rows = _by_taps(plan, network, residual, parameters) if _propagates(plan) else None
+        return _by_batches(residual(plan(network)), parameters) if rows is None else rows
+
+
+def _propagates(plan: Plan) -> bool:
+    return isinstance(plan, TangentPropPlan) and plan.requested != "nested"
+
+
+def _by_taps(
+    plan: TangentPropPlan, network: nn.Module, residual: Residual, parameters: Sequence[Tensor]
+) -> Tensor | None:
+    """Return the Jacobian, or None where parameters enter by other ways than linear maps."""
+    series = _TappedSeries.along(plan.rows, plan.vectors, plan.layout)
+    series.taps = taps = []
+    with rules_applied(network):
+        values = network(series)
+    if not isinstance(values, Series) or not taps:
+        return None
+    residuals = residual(plan.jet(plan.combination.partials(values.coefficients)))
+    equations = [_rows_of(column, taps, parameters) for column in residuals.unbind(dim=1)]
+    matrix = torch.stack(equations, dim=1).flatten(0, 1)
+    whole = torch.autograd.grad(residuals.sum(), parameters, materialize_grads=True)
+    whole = torch.cat([gradient.reshape(-1) for gradient in whole])
+    missed = (matrix.sum(dim=0) - whole).abs().max()
+    scale = matrix.abs().sum(dim=0).max() + whole.abs().max()
+    # Not finite is not missed: a diverged network has a Jacobian that says so.
+    return None if missed > AGREEMENT[whole.dtype] * scale else matrix
+
+
+def _rows_of(column: Tensor, taps: Sequence[_Tap], parameters: Sequence[Tensor]) -> Tensor:
+    """Return the rows of one equation, (n, P)."""
+    count = len(column)
+    blocks = {parameter: column.new_zeros(count, *parameter.shape) for parameter in parameters}
+    results = [tap.result for tap in taps]
+    cotangents = torch.autograd.grad(column.sum(), results, retain_graph=True, materialize_grads=True)
+    for tap, cotangent in zip(taps, cotangents, strict=True):
+        weights = torch.einsum("rnj,rni->nji", cotangent, tap.given.detach())
+        _add(blocks, tap.weight, weights, parameters)
+        if tap.bias is not None:
+            _add(blocks, tap.bias, cotangent[0], parameters)
+    return torch.cat([blocks[parameter].reshape(count, -1) for parameter in parameters], dim=1)
+
+
+def _add(blocks: dict[Tensor, Tensor], used: Tensor, rows: Tensor, parameters: Sequence[Tensor]) -> None:
+    """Add the rows that belong to a matrix: a parameter, or computed from some, as weight normalisation does."""
+    if used in blocks:
+        blocks[used] += rows
+    elif used.requires_grad and not used.is_leaf:
+        parts = torch.autograd.grad(
+            used, parameters, rows, is_grads_batched=True, retain_graph=True, materialize_grads=True
+        )
+        for parameter, part in zip(parameters, parts, strict=True):
+            blocks[parameter] += part
+
+
+def _by_batches(residuals: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the Jacobian by backward passes of all rows, batched."""
+    flat = residuals.reshape(-1)
+    if not flat.requires_grad:
+        return flat.new_zeros(len(flat), sum(p.numel() for p in parameters))
+    seeds = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
+    parts = torch.autograd.grad(flat, parameters, seeds, is_grads_batched=True, materialize_grads=True)
+    return torch.cat([part.reshape(len(flat), -1) for part in parts], dim=1)
+
+
+def directional(
+    plan: Plan, network: nn.Module, residual: Residual, parameters: Sequence[Tensor], tangents: Sequence[Tensor]
+) -> Tensor:
+    """Return the Jacobian times a vector, without forming the Jacobian.
+
+    Args:
+        plan: of a derivative operator.
+        network: maps (n, axes) to (n, components).
+        residual: jet -> (n, equations).
+        parameters: of the network.
+        tangents: one for each parameter, of its shape.
+
+    Returns:
+        (n * equations,).
+
+    Cost: two evaluations of the residual with `TangentProp`, three backward passes otherwise.
+    """
+    if not _propagates(plan):
+        return _by_two_adjoints(residual(plan(network)).reshape(-1), parameters, tangents)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+
+    def evaluate(*values: Tensor) -> Tensor:
+        given = {names[id(p)]: value for p, value in zip(parameters, values, strict=True)}
+        return residual(plan(_Replaced(network, given))).reshape(-1)
+
+    return jvp(evaluate, tuple(p.detach() for p in parameters), tuple(tangents))[1]
+
+
+def _by_two_adjoints(flat: Tensor, parameters: Sequence[Tensor], tangents: Sequence[Tensor]) -> Tensor:
+    """Return J v as the derivative of w -> v . J^T w: reverse mode twice, where forward mode is not to be had."""
+    weights = torch.zeros_like(flat, requires_grad=True)
+    transposed = torch.autograd.grad(flat, parameters, weights, create_graph=True, materialize_grads=True)
+    return torch.autograd.grad(transposed, [weights], list(tangents), materialize_grads=True)[0]
+
+
+class _Replaced:
+    """A network with other parameters."""
+
+    def __init__(self, network: nn.Module, parameters: dict[str, Tensor]):
+        self.network, self.parameters = network, parameters
+
+    def __call__(self, rows):
+        return functional_call(self.network, self.parameters, (rows,))

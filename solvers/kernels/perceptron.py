@@ -1,0 +1,235 @@
+"""Taylor series of a whole perceptron in two calls of compiled code: values forward, parameter gradients backward."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor
+
+from solvers.kernels.compiler import Compiled, host
+from solvers.kernels.instructions import POINTER
+from solvers.kernels.program import BACKWARD, FORWARD, Program
+from solvers.kernels.recurrences import ACTIVATIONS
+from solvers.kernels.vectors import BITS
+from solvers.layout import Layout
+
+KEEP_BYTES = 2**20
+"""Tiles of every layer are kept for the backward pass up to this size, that of a cache; above, they are recomputed."""
+
+
+class Kernel:
+    """The compiled program for one activation, layout and dtype.
+
+    Args:
+        activation: name in `ACTIVATIONS`.
+        layout: rows of the series.
+        dtype: float32 or float64.
+    """
+
+    def __init__(self, activation: str, layout: Layout, dtype: torch.dtype):
+        bits = BITS[dtype]
+        self.layout, self.dtype = layout, dtype
+        self.room = lru_cache(maxsize=256)(self.room)
+        self.program = Program(ACTIVATIONS[activation], layout, host().format(bits), host().registers)
+        types = {
+            name: [ctypes.c_void_p if kind is POINTER else ctypes.c_int64 for kind in kinds]
+            for name, kinds in (("forward", FORWARD), ("backward", BACKWARD))
+        }
+        self._compiled = Compiled(self.program.module, types)
+        self._forward, self._backward = (self._compiled.functions[name] for name in ("forward", "backward"))
+
+    def tiles(self, count: int) -> int:
+        """Return the number of tiles that hold `count` points.
+
+        Args:
+            count: number of points.
+
+        Returns:
+            At least one.
+        """
+        return -(-count // self.program.points)
+
+    def room(self, widths: tuple[int, ...], count: int, keep: bool) -> tuple[int, int, int]:
+        """Return the room that a network's tiles take.
+
+        Args:
+            widths: of inputs, hidden layers and outputs.
+            count: number of points.
+            keep: whether a backward pass will follow.
+
+        Returns:
+            Bytes from one tile's slot to the next, 0 where one slot serves all; elements of the slots; elements of a
+            buffer for the widest layer.
+        """
+        per_neuron = self.layout.rows * self.program.points
+        slot = (widths[0] + self.program.copies * sum(widths[1:-1])) * per_neuron
+        size, tiles = slot * BITS[self.dtype] // 8, self.tiles(count)
+        kept = keep and tiles * size <= KEEP_BYTES
+        return (size if kept else 0), slot * (tiles if kept else 1), max(widths) * per_neuron
+
+    def forward(
+        self, points: Tensor, directions: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], keep: bool
+    ) -> tuple[Tensor, Kept]:
+        """Return the rows of the network's outputs.
+
+        Args:
+            points: (n, axes), contiguous.
+            directions: (directions, axes), contiguous.
+            weights: (outputs, inputs) of each layer, contiguous.
+            biases: (outputs,) of each layer, contiguous.
+            keep: whether a backward pass will follow.
+
+        Returns:
+            (rows, n, components), and what the backward pass needs.
+        """
+        network = Linears(weights, biases)
+        count, widths = points.shape[0], network.widths
+        stride, slots, scratch = self.room(widths, count, keep)
+        work = points.new_empty(slots + 2 * scratch)
+        out = points.new_empty((self.layout.rows, count, widths[-1]))
+        kept = Kept(points, directions, network, work, stride, slots, scratch)
+        self._forward(*kept.arguments(0, self.tiles(count)), out.data_ptr())
+        return out, kept
+
+    def backward(self, kept: Kept, cotangent: Tensor, weight_table: ctypes.Array, bias_table: ctypes.Array) -> None:
+        """Add the gradients of weights and biases to what lies at the addresses given.
+
+        Args:
+            kept: from `forward`.
+            cotangent: (rows, n, components), contiguous.
+            weight_table: addresses of the weights' gradients.
+            bias_table: addresses of the biases' gradients.
+        """
+        arguments = kept.arguments(0, self.tiles(kept.points.shape[0]))
+        other = arguments[-1] + kept.scratch * cotangent.element_size()
+        self._backward(*arguments, other, cotangent.data_ptr(), weight_table, bias_table)
+
+    def gradients(self, kept: Kept, cotangent: Tensor) -> Tensor:
+        """Return the gradients in a flat buffer: those of all weights, then those of all biases.
+
+        Args:
+            kept: from `forward`.
+            cotangent: (rows, n, components), contiguous.
+
+        Returns:
+            1-D.
+        """
+        widths = kept.network.widths
+        sizes = [outputs * inputs for inputs, outputs in pairwise(widths)] + list(widths[1:])
+        flat = cotangent.new_zeros(sum(sizes))
+        base, size = flat.data_ptr(), flat.element_size()
+        addresses = [base + size * start for start in accumulate(sizes[:-1], initial=0)]
+        half = kept.network.layers
+        self.backward(kept, cotangent, table(addresses[:half]), table(addresses[half:]))
+        return flat
+
+
+@lru_cache(maxsize=128)
+def kernel(activation: str, layout: Layout, dtype: torch.dtype) -> Kernel:
+    """Return the compiled program, which is made at the first call, in about 0.1 to 0.2 s.
+
+    Args:
+        activation: name in `ACTIVATIONS`.
+        layout: rows of the series.
+        dtype: float32 or float64.
+
+    Returns:
+        The kernel.
+    """
+    return Kernel(activation, layout, dtype)
+
+
+class Linears:
+    """Weights and biases of a chain of linear layers, as tables of their addresses.
+
+    Args:
+        weights: (outputs, inputs) each, contiguous.
+        biases: (outputs,) each, contiguous.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]):
+        # The tensors are kept: addresses alone would not keep their memory.
+        self.tensors = weights, biases
+        self.widths = (weights[0].shape[1], *[weight.shape[0] for weight in weights])
+        self.layers = len(weights)
+        self.sizes = table(self.widths)
+        self.weight_table = table([weight.data_ptr() for weight in weights])
+        self.bias_table = table([bias.data_ptr() for bias in biases])
+
+
+def table(numbers: Sequence[int]) -> ctypes.Array:
+    """Return integers, or addresses, as compiled code reads them.
+
+    Args:
+        numbers: any.
+
+    Returns:
+        An array of 64-bit integers.
+    """
+    return (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+@dataclass(eq=False)
+class Kept:
+    """What a backward pass needs: inputs, parameters, and the tiles of the layers or the room to recompute them.
+
+    Args:
+        points: (n, axes).
+        directions: (directions, axes).
+        network: addresses of the parameters.
+        work: slots of tiles, then two buffers of `scratch` elements.
+        stride: bytes from the slot of a tile to the next, 0 where one slot serves all.
+        slots: elements of all slots.
+        scratch: elements of a buffer that holds the widest layer.
+    """
+
+    points: Tensor
+    directions: Tensor
+    network: Linears
+    work: Tensor
+    stride: int
+    slots: int
+    scratch: int
+
+    def part(self, start: int, stop: int) -> Kept:
+        """Return the same for some of the points, their tiles to be recomputed.
+
+        Args:
+            start: first point.
+            stop: end of the points.
+
+        Returns:
+            Shares the parameters and the room.
+        """
+        return replace(self, points=self.points[start:stop], stride=0)
+
+    def arguments(self, begin: int, end: int) -> list:
+        """Return the arguments that both programs begin with.
+
+        Args:
+            begin: first tile.
+            end: end of the tiles.
+
+        Returns:
+            In the order of `FORWARD`.
+        """
+        network, work = self.network, self.work.data_ptr()
+        return [
+            self.points.data_ptr(),
+            self.directions.data_ptr(),
+            self.points.shape[0],
+            begin,
+            end,
+            network.layers,
+            network.sizes,
+            network.weight_table,
+            network.bias_table,
+            work,
+            self.stride,
+            work + self.slots * self.work.element_size(),
+        ]

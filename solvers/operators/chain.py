@@ -1,0 +1,135 @@
+"""Networks that are a chain: linear layers with one activation between them, which compiled code takes as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from solvers.networks import Sine
+
+ACTIVATIONS = {
+    nn.Tanh: "tanh",
+    nn.Sigmoid: "sigmoid",
+    nn.SiLU: "silu",
+    nn.GELU: "gelu",
+    nn.Softplus: "softplus",
+    Sine: "sin",
+}
+"""Modules without parameters, and the series' method that they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Weights and biases of linear layers, and the activation between them.
+
+    Args:
+        activation: name of the series' method.
+        weights: (outputs, inputs) each, with their graph where they are computed from other parameters.
+        biases: (outputs,) each, zeros where a layer has none.
+    """
+
+    activation: str
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Weights, then biases."""
+        return self.weights + self.biases
+
+    def in_order(self) -> list[Tensor]:
+        """Return the parameters as `network.parameters()` does: layer by layer, each once.
+
+        Returns:
+            Weights and biases.
+        """
+        pairs = zip(self.weights, self.biases, strict=True)
+        return list(dict.fromkeys(parameter for pair in pairs for parameter in pair))
+
+
+def find_chain(network: object) -> Chain | None:
+    """Return the chain that a network is, or None.
+
+    Weight normalisation and other reparametrisations of a layer are part of the chain; hooks, subclasses with a
+    `forward` of their own, and layers in another order are not.
+
+    Args:
+        network: anything.
+
+    Returns:
+        Linear, activation, ..., linear, or None.
+
+    Example:
+        >>> find_chain(nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))).activation
+        'tanh'
+        >>> find_chain(nn.Sequential(nn.Linear(1, 4), nn.ReLU())) is None
+        True
+    """
+    layers: list[nn.Module] = []
+    if not _unrolled(network, layers) or len(layers) % 2 == 0:
+        return None
+    name = _activation(layers[1]) if len(layers) > 1 else "tanh"
+    if name is None or not all(_activation(module) == name for module in layers[3::2]):
+        return None
+    weights, biases = [], []
+    for layer in layers[::2]:
+        if not _is_linear(layer):
+            return None
+        # Straight from the table where it can be: attribute access of a module costs ten times as much.
+        weight = layer._parameters.get("weight")
+        weights.append(layer.weight if weight is None else weight)
+        biases.append(layer.bias)
+    first = weights[0]
+    if any(weight.dtype != first.dtype or weight.device != first.device for weight in weights):
+        return None
+    if any(bias is None for bias in biases):
+        pairs = zip(weights, biases, strict=True)
+        biases = [weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in pairs]
+    return Chain(name, tuple(weights), tuple(biases))
+
+
+def _unrolled(module: object, layers: list[nn.Module]) -> bool:
+    """Append the layers that sequences of sequences run through; False where something else decides what runs."""
+    if not isinstance(module, nn.Module) or _changed(module):
+        return False
+    if type(module).forward is nn.Sequential.forward:
+        return all(_unrolled(child, layers) for child in module._modules.values())
+    if type(module) is not nn.Identity:
+        layers.append(module)
+    return True
+
+
+def _changed(module: nn.Module) -> bool:
+    """Return whether calling a module runs more or other code than its class says."""
+    own = module.__dict__
+    hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+    return bool(hooked) or "forward" in own
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return type(module) is nn.Linear or (isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward)
+
+
+def _activation(module: nn.Module) -> str | None:
+    name = ACTIVATIONS.get(type(module))
+    if (name == "gelu" and module.approximate != "none") or (name == "softplus" and module.beta != 1):
+        return None
+    return name
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Return whether compiled code may read a tensor: in this process's memory, and of a type that it knows.
+
+    Args:
+        tensor: any.
+
+    Returns:
+        False on other devices, for other types, and inside torch.func transforms.
+    """
+    return (
+        tensor.dtype in (torch.float32, torch.float64)
+        and tensor.is_cpu
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
