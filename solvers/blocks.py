@@ -6,9 +6,10 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from solvers.jet import Jet
+from solvers.networks.substitution import call_with
 from solvers.objective import Objective
 from solvers.operators.tangent_prop import Detached, TangentPropPlan
 from solvers.optimizers.optimizer import flatten
@@ -40,7 +41,7 @@ class BlockGradients:
             raise ValueError(f"expected between 2 and {count} blocks of the {count} interior points, came {blocks}")
         self.objective, self.blocks, self.block_size = objective, blocks, count // blocks
         names = objective.parameters.names
-        self.layers = [name for name in names if name.endswith(suffix)]
+        self.layers = [name for name in names if counts(name, suffix)]
         if not self.layers:
             raise ValueError(f"no parameter ends in {suffix!r}; expected one of {names}")
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
@@ -100,6 +101,23 @@ class BlockGradients:
         return [shapes[name].numel() for name in self.layers]
 
 
+def counts(name: str, suffix: str) -> bool:
+    """Return whether a parameter is chosen by a suffix; what a matrix is computed from counts as the matrix.
+
+    Args:
+        name: of the parameter.
+        suffix: such as "weight"; "" chooses all.
+
+    Returns:
+        Whether it is.
+
+    Example:
+        >>> counts("2.parametrizations.weight.original1", "weight"), counts("2.bias", "weight")
+        (True, False)
+    """
+    return name.endswith(suffix) or f"parametrizations.{suffix}." in name
+
+
 class _Blocked:
     """The network on rows ordered (copy, block, point): an operator may stack shifted copies of the points."""
 
@@ -115,13 +133,13 @@ class _Blocked:
         return values.reshape(self.blocks, copies, self.block_size, -1).transpose(0, 1).flatten(0, 2)
 
     def _one(self, parameters: dict[str, Tensor], rows: Tensor) -> Tensor:
-        return functional_call(self.network, parameters, (rows,))
+        return call_with(self.network, parameters, rows)
 
     def _series(self, series: Series) -> Series:
         """Do the same to a series, whose coefficients have a dimension more, in front."""
 
         def one(parameters: dict[str, Tensor], coefficients: Tensor) -> Tensor:
-            return functional_call(self.network, parameters, (Series(coefficients, series.layout),)).coefficients
+            return call_with(self.network, parameters, Series(coefficients, series.layout)).coefficients
 
         by_block = series.coefficients.unflatten(1, (self.blocks, self.block_size))
         values = vmap(one, in_dims=(0, 1), out_dims=1)(self.stacked, by_block)

@@ -49,10 +49,12 @@ def describe_operator(operator: Operator, plan: object) -> dict[str, object]:
         plan: made by it.
 
     Returns:
-        Name, order, exactness, fields; `steps`, `truncation`, `roundoff` for finite differences.
+        Name, order, exactness, fields; `steps`, `truncation`, `roundoff` for finite differences,
+        `backend` for Taylor propagation.
     """
     fields = asdict(operator) if is_dataclass(operator) else {}
-    estimates = {name: getattr(plan, name) for name in ("steps", "truncation", "roundoff") if hasattr(plan, name)}
+    stated = ("steps", "truncation", "roundoff", "backend")
+    estimates = {name: getattr(plan, name) for name in stated if hasattr(plan, name)}
     return {
         "name": type(operator).__name__,
         "exact": operator.exact,

@@ -8,13 +8,15 @@ series: dR_i/dW = sum_k Zbar_ki Y_ki^T.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 
 from solvers.jet import Jet
+from solvers.networks.substitution import call_with
 from solvers.operators.operator import Plan
 from solvers.operators.rules import rules_applied
 from solvers.operators.tangent_prop import TangentPropPlan
@@ -73,11 +75,16 @@ def jacobian(plan: Plan, network: nn.Module, residual: Residual, parameters: Seq
     """
     with torch.enable_grad():
         rows = _by_taps(plan, network, residual, parameters) if _propagates(plan) else None
-        return _by_batches(residual(plan(network)), parameters) if rows is None else rows
+        return _by_batches(residual(_again(plan)(network)), parameters) if rows is None else rows
 
 
 def _propagates(plan: Plan) -> bool:
     return isinstance(plan, TangentPropPlan) and plan.requested != "nested"
+
+
+def _again(plan: Plan) -> Plan:
+    """Return a plan whose jets can be differentiated twice, and in batches, which compiled ones cannot."""
+    return replace(plan, requested="taylor") if _propagates(plan) and plan.requested != "partitions" else plan
 
 
 def _by_taps(
@@ -120,10 +127,7 @@ def _add(blocks: dict[Tensor, Tensor], used: Tensor, rows: Tensor, parameters: S
     if used in blocks:
         blocks[used] += rows
     elif used.requires_grad and not used.is_leaf:
-        parts = torch.autograd.grad(
-            used, parameters, rows, is_grads_batched=True, retain_graph=True, materialize_grads=True
-        )
-        for parameter, part in zip(parameters, parts, strict=True):
+        for parameter, part in zip(parameters, _batched(used, parameters, rows), strict=True):
             blocks[parameter] += part
 
 
@@ -133,8 +137,15 @@ def _by_batches(residuals: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     if not flat.requires_grad:
         return flat.new_zeros(len(flat), sum(p.numel() for p in parameters))
     seeds = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
-    parts = torch.autograd.grad(flat, parameters, seeds, is_grads_batched=True, materialize_grads=True)
+    parts = _batched(flat, parameters, seeds)
     return torch.cat([part.reshape(len(flat), -1) for part in parts], dim=1)
+
+
+def _batched(values: Tensor, parameters: Sequence[Tensor], seeds: Tensor) -> list[Tensor]:
+    """Return the parameters' gradients for a batch of cotangents, zeros for a parameter that does not occur."""
+    parts = torch.autograd.grad(values, parameters, seeds, is_grads_batched=True, retain_graph=True, allow_unused=True)
+    pairs = zip(parts, parameters, strict=True)
+    return [p.new_zeros(len(seeds), *p.shape) if part is None else part for part, p in pairs]
 
 
 def directional(
@@ -154,15 +165,18 @@ def directional(
 
     Cost: two evaluations of the residual with `TangentProp`, three backward passes otherwise.
     """
-    if not _propagates(plan):
-        return _by_two_adjoints(residual(plan(network)).reshape(-1), parameters, tangents)
+    plan = _again(plan)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
 
     def evaluate(*values: Tensor) -> Tensor:
         given = {names[id(p)]: value for p, value in zip(parameters, values, strict=True)}
         return residual(plan(_Replaced(network, given))).reshape(-1)
 
-    return jvp(evaluate, tuple(p.detach() for p in parameters), tuple(tangents))[1]
+    if _propagates(plan):
+        # Some of torch's own parametrisations have no forward mode.
+        with suppress(NotImplementedError):
+            return jvp(evaluate, tuple(p.detach() for p in parameters), tuple(tangents))[1]
+    return _by_two_adjoints(residual(plan(network)).reshape(-1), parameters, tangents)
 
 
 def _by_two_adjoints(flat: Tensor, parameters: Sequence[Tensor], tangents: Sequence[Tensor]) -> Tensor:
@@ -179,4 +193,4 @@ class _Replaced:
         self.network, self.parameters = network, parameters
 
     def __call__(self, rows):
-        return functional_call(self.network, self.parameters, (rows,))
+        return call_with(self.network, self.parameters, rows)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
 
+from solvers.jacobian import directional, jacobian
 from solvers.jet import Jet
 from solvers.operators.operator import Operator, Plan
 from solvers.operators.tangent_prop import Detached, TangentPropPlan
@@ -150,17 +152,19 @@ class Objective:
         """
         return self.equation(plan, plan(network or self.network))
 
-    def equation(self, plan: Plan, jet: Jet) -> Tensor:
+    def equation(self, plan: Plan, jet: Jet, coefficients: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the equation's residual of a jet.
 
         Args:
             plan: of interior points.
             jet: at these points.
+            coefficients: unknown scalars by name; those of the flat buffer by default.
 
         Returns:
             (n, equations).
         """
-        return self.problem.residual(jet, plan.points.interior, self.parameters.coefficients)
+        coefficients = self.parameters.coefficients if coefficients is None else coefficients
+        return self.problem.residual(jet, plan.points.interior, coefficients)
 
     def condition_loss(self) -> Tensor:
         """Return the weighted sum of the conditions' mean squares, with its graph.
@@ -271,6 +275,85 @@ class Evaluation:
         norm = float(torch.linalg.vector_norm(gradient))
         objective._history.append(Counted(float(self.value.detach()), norm, objective.update_norm()))
         return gradient
+
+    def _scaled(self) -> list[tuple[Plan, Callable[[Jet, Mapping[str, Tensor]], Tensor]]]:
+        """Return each term's plan, and its residual scaled so that the loss is the sum of squares."""
+        objective = self._objective
+        plans = [objective.plan, *(term.plan for term in objective.conditions)]
+        residuals = [partial(objective.equation, objective.plan), *(term.residual for term in objective.conditions)]
+
+        def scaled(residual, weight, attention, jet: Jet, coefficients: Mapping[str, Tensor]) -> Tensor:
+            values = residual(jet, coefficients)
+            values = values if attention is None else attention[:, None] * values
+            return values * (weight / len(values)) ** 0.5
+
+        attentions = [objective.attention] + [None] * len(objective.conditions)
+        parts = zip(residuals, objective.weights, attentions, strict=True)
+        return list(zip(plans, (partial(scaled, *part) for part in parts), strict=True))
+
+    @cached_property
+    def scaled_residual(self) -> Tensor:
+        """Residuals of all terms, interior first, scaled so that the sum of their squares is the loss, (rows,)."""
+        network, coefficients = self._objective.network, self._objective.parameters.coefficients
+        with torch.no_grad():
+            return torch.cat([scaled(plan(network), coefficients).reshape(-1) for plan, scaled in self._scaled()])
+
+    @cached_property
+    def jacobian(self) -> Tensor:
+        """Derivatives of `scaled_residual` in the flat buffer, (rows, parameters): the gradient is 2 J^T r."""
+        objective = self._objective
+        network, coefficients = objective.network, objective.parameters.coefficients
+        blocks = []
+        for plan, scaled in self._scaled():
+            weights = jacobian(plan, network, partial(_swap, scaled, coefficients), objective.parameters.parameters)
+            blocks.append(torch.cat([weights, *self._coefficient_columns(plan, scaled)], dim=1))
+        return torch.cat(blocks)
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """The tangent kernel J J^T of the residuals, (rows, rows)."""
+        return self.jacobian @ self.jacobian.T
+
+    def directional(self, vector: Tensor) -> Tensor:
+        """Return the Jacobian times a vector, without the Jacobian.
+
+        Args:
+            vector: (parameters,).
+
+        Returns:
+            (rows,).
+        """
+        objective = self._objective
+        network, flat = objective.network, objective.parameters
+        tangents = [flat.part(vector, parameter) for parameter in flat.parameters]
+        changes = [flat.part(vector, coefficient) for coefficient in flat.coefficients.values()]
+        results = []
+        for plan, scaled in self._scaled():
+            residual = partial(_swap, scaled, flat.coefficients)
+            change = directional(plan, network, residual, flat.parameters, tangents)
+            for column, amount in zip(self._coefficient_columns(plan, scaled), changes, strict=True):
+                change = change + column[:, 0] * amount
+            results.append(change)
+        return torch.cat(results)
+
+    def _coefficient_columns(self, plan: Plan, scaled) -> list[Tensor]:
+        """Return the derivatives of a term in each unknown coefficient, (rows, 1) each."""
+        coefficients = self._objective.parameters.coefficients
+        if not coefficients:
+            return []
+        with torch.no_grad():
+            jet = plan(self._objective.network)
+        names, values = list(coefficients), tuple(c.detach() for c in coefficients.values())
+
+        def residual(*given: Tensor) -> Tensor:
+            return scaled(jet, dict(zip(names, given, strict=True))).reshape(-1, 1)
+
+        directions = torch.eye(len(values), dtype=values[0].dtype, device=values[0].device)
+        return [torch.func.jvp(residual, values, tuple(direction))[1] for direction in directions]
+
+
+def _swap(scaled: Callable, coefficients: Mapping[str, Tensor], jet: Jet) -> Tensor:
+    return scaled(jet, coefficients)
 
 
 def mean_square(residual: Tensor) -> Tensor:

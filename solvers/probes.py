@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dynamics.format import KNOWN, Stream, Variable
 from dynamics.homogeneity import cell_index, cell_moments
-from solvers.blocks import BlockGradients
+from solvers.blocks import BlockGradients, counts
 from solvers.cadence import Cadence, Logarithmic
 from solvers.objective import INTERIOR, Evaluation, Objective, mean_square
 from solvers.operators import AutoDiff
@@ -258,6 +258,33 @@ def homogeneity(cells: int = 10, every: Cadence = Logarithmic(30)) -> Probe:
     return Probe("homogeneity", {"cell_mean": ("quantity",), "cell_rms": ("quantity",)}, measure, every, labels)
 
 
+def jacobian_spectrum(every: Cadence = Logarithmic(5)) -> Probe:
+    """Return the probe of the singular values of the residuals' Jacobian, whose squares are the tangent kernel's.
+
+    J is that of all residuals scaled so that the loss is |r|^2; the SVD is that of J itself, in float64, since J J^T
+    would lose every value below sqrt(eps) sigma_1. Costs O(rows parameters min(rows, parameters)): choose few points.
+
+    Args:
+        every: when.
+
+    Returns:
+        Probe of the stream "spectra".
+    """
+
+    def measure(moment: Moment):
+        matrix = moment.evaluation.jacobian.detach()
+        # Entries in the training's precision carry its round-off, whatever precision the SVD has.
+        noise = torch.finfo(matrix.dtype).eps
+        values = torch.linalg.svdvals(matrix.double()).cpu().numpy()
+        return {"singular_value": values, "floor": noise * max(matrix.shape) * values[0]}
+
+    def labels(moment: Moment) -> Labels:
+        rows, columns = moment.evaluation.jacobian.shape
+        return Labels(attrs={"matrix": "Jacobian of the scaled residuals", "rows": rows, "columns": columns})
+
+    return Probe("spectra", {"singular_value": ("index",), "floor": ()}, measure, every, labels)
+
+
 def parameters(every: Cadence = Logarithmic(10)) -> Probe:
     """Return the probe of the flat parameter vector, in the training's dtype.
 
@@ -291,7 +318,7 @@ def standard_probes(objective: Objective, blocks: int = 8) -> tuple[Probe, ...]:
     chosen = [homogeneity(), residuals(), parameters()]
     blocks = min(blocks, len(objective.points.interior))
     if blocks >= 2:
-        weights = any(name.endswith("weight") for name in objective.parameters.names)
+        weights = any(counts(name, "weight") for name in objective.parameters.names)
         chosen.append(block_gradients(blocks, "weight" if weights else ""))
     if objective.problem.solution is not None:
         chosen.append(errors())

@@ -18,8 +18,11 @@ from solvers.kernels.recurrences import ACTIVATIONS
 from solvers.kernels.vectors import BITS
 from solvers.layout import Layout
 
-KEEP_BYTES = 2**20
+CACHE_BYTES = 2**20
 """Tiles of every layer are kept for the backward pass up to this size, that of a cache; above, they are recomputed."""
+
+WIDE, WIDE_BYTES = 96, 2**27
+"""From this width on a layer costs more to recompute than to fetch from memory, of which this much may be taken."""
 
 
 class Kernel:
@@ -40,6 +43,7 @@ class Kernel:
             name: [ctypes.c_void_p if kind is POINTER else ctypes.c_int64 for kind in kinds]
             for name, kinds in (("forward", FORWARD), ("backward", BACKWARD))
         }
+        self._rooms = Rooms()
         self._compiled = Compiled(self.program.module, types)
         self._forward, self._backward = (self._compiled.functions[name] for name in ("forward", "backward"))
 
@@ -69,7 +73,7 @@ class Kernel:
         per_neuron = self.layout.rows * self.program.points
         slot = (widths[0] + self.program.copies * sum(widths[1:-1])) * per_neuron
         size, tiles = slot * BITS[self.dtype] // 8, self.tiles(count)
-        kept = keep and tiles * size <= KEEP_BYTES
+        kept = keep and tiles * size <= (WIDE_BYTES if max(widths) >= WIDE else CACHE_BYTES)
         return (size if kept else 0), slot * (tiles if kept else 1), max(widths) * per_neuron
 
     def forward(
@@ -90,9 +94,9 @@ class Kernel:
         network = Linears(weights, biases)
         count, widths = points.shape[0], network.widths
         stride, slots, scratch = self.room(widths, count, keep)
-        work = points.new_empty(slots + 2 * scratch)
+        work = self._rooms.take(slots + 2 * scratch, points)
         out = points.new_empty((self.layout.rows, count, widths[-1]))
-        kept = Kept(points, directions, network, work, stride, slots, scratch)
+        kept = Kept(points, directions, network, work, stride, slots, scratch, self._rooms)
         self._forward(*kept.arguments(0, self.tiles(count)), out.data_ptr())
         return out, kept
 
@@ -144,6 +148,38 @@ def kernel(activation: str, layout: Layout, dtype: torch.dtype) -> Kernel:
     return Kernel(activation, layout, dtype)
 
 
+class Rooms:
+    """Room for tiles that is used again: fresh memory costs more to touch than a small network to evaluate."""
+
+    def __init__(self):
+        self._free: list[Tensor] = []
+
+    def take(self, elements: int, like: Tensor) -> Tensor:
+        """Return room of at least so many elements, its contents undefined.
+
+        Args:
+            elements: wanted.
+            like: a tensor of the dtype.
+
+        Returns:
+            1-D.
+        """
+        try:
+            room = self._free.pop()
+        except IndexError:
+            return like.new_empty(elements)
+        return room if elements <= room.numel() <= 4 * elements else like.new_empty(elements)
+
+    def give(self, room: Tensor) -> None:
+        """Take room back.
+
+        Args:
+            room: from `take`, needed no more.
+        """
+        if len(self._free) < 4:
+            self._free.append(room)
+
+
 class Linears:
     """Weights and biases of a chain of linear layers, as tables of their addresses.
 
@@ -186,6 +222,7 @@ class Kept:
         stride: bytes from the slot of a tile to the next, 0 where one slot serves all.
         slots: elements of all slots.
         scratch: elements of a buffer that holds the widest layer.
+        rooms: where the room goes when it is needed no more; None where another owns it.
     """
 
     points: Tensor
@@ -195,6 +232,11 @@ class Kept:
     stride: int
     slots: int
     scratch: int
+    rooms: Rooms | None = None
+
+    def __del__(self):
+        if self.rooms is not None:
+            self.rooms.give(self.work)
 
     def part(self, start: int, stop: int) -> Kept:
         """Return the same for some of the points, their tiles to be recomputed.
@@ -206,7 +248,7 @@ class Kept:
         Returns:
             Shares the parameters and the room.
         """
-        return replace(self, points=self.points[start:stop], stride=0)
+        return replace(self, points=self.points[start:stop], stride=0, rooms=None)
 
     def arguments(self, begin: int, end: int) -> list:
         """Return the arguments that both programs begin with.

@@ -229,7 +229,7 @@ class Vector:
         return total
 
     def exp(self) -> Vector:
-        """Return the exponential, inf where it is too large, 0 where it would be smaller than about twice the least normal.
+        """Return the exponential: inf where too large, 0 where smaller than about twice the least normal number.
 
         Returns:
             The exponential.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
-from solvers.networks import Sine
+from solvers.networks import Atan, Gaussian, Sine
 
 ACTIVATIONS = {
     nn.Tanh: "tanh",
@@ -16,6 +17,8 @@ ACTIVATIONS = {
     nn.GELU: "gelu",
     nn.Softplus: "softplus",
     Sine: "sin",
+    Gaussian: "gaussian",
+    Atan: "atan",
 }
 """Modules without parameters, and the series' method that they are."""
 
@@ -68,6 +71,8 @@ def find_chain(network: object) -> Chain | None:
         True
     """
     layers: list[nn.Module] = []
+    if _global_forward_hooks or _global_forward_pre_hooks:
+        return None
     if not _unrolled(network, layers) or len(layers) % 2 == 0:
         return None
     name = _activation(layers[1]) if len(layers) > 1 else "tanh"

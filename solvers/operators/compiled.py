@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,10 @@ from solvers.layout import Layout
 from solvers.operators.chain import Chain, is_plain
 from solvers.operators.combination import Combination
 from solvers.series import Series
+
+if TYPE_CHECKING:
+    from solvers.kernels.elementwise import ElementwiseKernel
+    from solvers.kernels.triton_elementwise import TritonKernel
 
 MAX_ORDER = 12
 """Recurrences are unrolled; above, the registers overflow and compiling takes seconds."""
@@ -35,9 +40,51 @@ def compiler_available() -> bool:
         "llvmlite is not installed: TangentProp uses its torch backend 'taylor', which is several times slower on the "
         "CPU; install it with `pip install llvmlite`",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     return False
+
+
+@lru_cache(maxsize=1)
+def triton_available() -> bool:
+    """Return whether kernels can be compiled for the current CUDA device, and say so once if not.
+
+    Returns:
+        Whether Triton is installed, and a first kernel runs.
+    """
+    if find_spec("triton") is None:
+        reason = "Triton is not installed; install it with `pip install triton`"
+    else:
+        from solvers.kernels.triton_elementwise import triton_kernel
+
+        # Whatever is amiss, a missing C compiler or a GPU that is too old, torch alone still computes the same.
+        try:
+            triton_kernel("tanh", Layout.single(1), torch.float32).forward(torch.zeros(2, 16, device="cuda"))
+            return True
+        except Exception as error:
+            reason = f"Triton is installed, but a first kernel failed with {type(error).__name__}: {error}"
+    warnings.warn(
+        f"{reason}. TangentProp uses its torch backend 'taylor', which is several times slower, on CUDA devices",
+        RuntimeWarning,
+        stacklevel=5,
+    )
+    return False
+
+
+def compilable(tensor: Tensor) -> bool:
+    """Return whether activations can be compiled for the coefficients in a tensor.
+
+    Args:
+        tensor: any.
+
+    Returns:
+        False for other devices than CPU and CUDA, for other types than float32 and float64, inside torch.func
+        transforms, and where the compiler is missing.
+    """
+    if is_plain(tensor):
+        return compiler_available()
+    plain = tensor.dtype in (torch.float32, torch.float64) and torch._C._functorch.peek_interpreter_stack() is None
+    return tensor.is_cuda and plain and triton_available()
 
 
 def within_reach(layout: Layout) -> bool:
@@ -67,6 +114,15 @@ class _Once(Function):
         )
 
 
+def _refuse_batches(cotangents: Sequence[Tensor]) -> None:
+    functorch = torch._C._functorch
+    if any(functorch.is_batchedtensor(c) or functorch.is_legacy_batchedtensor(c) for c in cotangents):
+        raise RuntimeError(
+            "compiled Taylor propagation takes one cotangent at a time, a batch was given (is_grads_batched or vmap): "
+            "use TangentProp(backend='taylor'), or solvers.jacobian"
+        )
+
+
 def _once(cotangents: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
     return _Once.apply(len(cotangents), *cotangents, *gradients) if torch.is_grad_enabled() else gradients
 
@@ -88,6 +144,7 @@ class _Propagate(Function):
                 "a parameter needed for the gradient was modified by an inplace operation since the network was "
                 "evaluated: evaluate the plan again before asking for gradients"
             )
+        _refuse_batches(cotangents)
         plain = [cotangent.detach() for cotangent in cotangents] if torch.is_grad_enabled() else cotangents
         flat = ctx.kernel.gradients(ctx.kept, ctx.combination.adjoint(plain))
         gradients = torch._C._nn.unflatten_dense_tensors(flat, ctx.parameters)
@@ -127,6 +184,7 @@ class _Activate(Function):
     @staticmethod
     def backward(ctx, cotangent):
         (saved,) = ctx.saved_tensors
+        _refuse_batches((cotangent,))
         with torch.no_grad():
             gradient = ctx.kernel.backward(saved, cotangent.contiguous())
         return None, *_once((cotangent,), (gradient,))
@@ -136,17 +194,36 @@ class CompiledSeries(Series):
     """A series whose activations are compiled, each one pass over memory; everything else is torch's."""
 
     def _apply(self, name: str, *parameters: float) -> Series:
-        from solvers.kernels.recurrences import ACTIVATIONS
-
         z = self.coefficients
-        lanes_at_most = 16
-        usable = name in ACTIVATIONS and not parameters and is_plain(z) and z[0].numel() >= lanes_at_most
-        if not usable or _is_dual(z):
+        kernel = None if parameters or _is_dual(z) else activation_kernel(name, self.layout, z)
+        if kernel is None:
             return super()._apply(name, *parameters)
-        from solvers.kernels.elementwise import elementwise_kernel
-
-        kernel = elementwise_kernel(name, self.layout, z.dtype)
         return self._like(_Activate.apply(kernel, z.contiguous()))
+
+
+def activation_kernel(name: str, layout: Layout, tensor: Tensor) -> ElementwiseKernel | TritonKernel | None:
+    """Return the compiled activation for the coefficients in a tensor.
+
+    Args:
+        name: of the series' method.
+        layout: of the rows.
+        tensor: coefficients, (rows, ...).
+
+    Returns:
+        The kernel for the tensor's device and type, or None where torch must do it.
+    """
+    from solvers.kernels.recurrences import ACTIVATIONS
+
+    if name not in ACTIVATIONS or not compilable(tensor):
+        return None
+    if tensor.is_cuda:
+        from solvers.kernels.triton_elementwise import triton_kernel
+
+        return triton_kernel(name, layout, tensor.dtype)
+    from solvers.kernels.elementwise import elementwise_kernel
+
+    lanes_at_most = 16
+    return elementwise_kernel(name, layout, tensor.dtype) if tensor[0].numel() >= lanes_at_most else None
 
 
 def _is_dual(tensor: Tensor) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
 from solvers.series import Series
+from solvers.series.directionwise import by_direction
+from solvers.series.functions import function_of
 
 MAX_ORDER = 14
 """135 partitions at order 14; beyond, the formula takes seconds where the recurrences take milliseconds."""
@@ -24,13 +26,8 @@ class PartitionSeries(Series):
     """
 
     def _apply(self, name: str, *parameters: float) -> Series:
-        from solvers.series import _by_direction, _function
-
-        return self._like(
-            _by_direction(
-                lambda z: compose(lambda c: _function(name, parameters, c), z), self.layout, self.coefficients
-            )
-        )
+        rule = partial(compose, function_of(name, parameters))
+        return self._like(by_direction(rule, self.layout, self.coefficients))
 
 
 def compose(function, z: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from solvers.jet import Jet
 from solvers.operators.autodiff import AutoDiff
 from solvers.operators.chain import Chain, find_chain, is_plain
 from solvers.operators.combination import Combination
-from solvers.operators.compiled import MAX_ORDER, MAX_ROWS, CompiledSeries, compiler_available, propagate, within_reach
+from solvers.operators.compiled import MAX_ORDER, MAX_ROWS, CompiledSeries, compilable, propagate, within_reach
 from solvers.operators.directions import Directions, choose_directions
 from solvers.operators.operator import Network, reachable_partials
 from solvers.operators.partitions import MAX_ORDER as MAX_PARTITION_ORDER
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "fused", "layerwise", "taylor", "partitions", "nested")
 RULES = ("recurrence", "partitions")
+EXPECTED = {
+    "fused": "a chain Linear, activation, ..., Linear on the CPU with llvmlite installed",
+    "layerwise": "a network on the CPU with llvmlite installed or on a CUDA device with Triton installed",
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,9 @@ class TangentProp:
     Args:
         rule: "recurrence", O(N^2) an activation; "partitions" is the paper's Algorithm 1, kept to compare with.
         backend: "fused" carries a chain of linear layers and one activation through in compiled code, cache by cache;
-            "layerwise" compiles the activations of any network; "taylor" is torch alone, on any device and
-            differentiable as often as wanted; "nested" is `AutoDiff`; "auto" takes the fastest that applies.
+            "layerwise" compiles the activations of any network, on CUDA devices by Triton; "taylor" is torch alone, on
+            any device and differentiable as often as wanted; "nested" is `AutoDiff`; "auto" takes the fastest that
+            applies.
 
     Raises:
         ValueError: an unknown rule or backend, or both given.
@@ -182,9 +187,10 @@ class TangentPropPlan:
         if self.requested not in ("auto", "fused", "layerwise"):
             return self.requested, None
         forced = self.requested != "auto"
-        usable = is_plain(self.rows) and (forced or within_reach(self.layout)) and compiler_available()
-        chain = find_chain(network) if self.requested != "layerwise" and not has_rules(network) else None
-        if chain is not None and not (usable and is_plain(chain.weights[0])):
+        usable = (forced or within_reach(self.layout)) and compilable(self.rows)
+        possible = usable and is_plain(self.rows) and self.requested != "layerwise"
+        chain = find_chain(network) if possible and not has_rules(network) else None
+        if chain is not None and not is_plain(chain.weights[0]):
             chain = None
         if chain is not None:
             self._check_fit(network, chain)
@@ -192,9 +198,8 @@ class TangentPropPlan:
         if self.requested == "fused" or (forced and not usable):
             raise ValueError(
                 f"backend {self.requested!r} expects "
-                f"{'a chain Linear, activation, ..., Linear' if self.requested == 'fused' else 'a network'} on the CPU "
-                f"in float32 or float64 with llvmlite installed, came {type(network).__name__} on {self.rows.device}: "
-                f"use backend='auto'"
+                f"{EXPECTED[self.requested]}, in float32 or float64, came {type(network).__name__} on "
+                f"{self.rows.device}: use backend='auto'"
             )
         return "layerwise" if usable else "taylor", None
 

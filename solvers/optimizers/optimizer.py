@@ -147,6 +147,19 @@ class FlatParameters:
         """The tensors behind the buffer: parameters, then coefficients."""
         return [*self.parameters, *self.coefficients.values()]
 
+    def part(self, vector: Tensor, leaf: Tensor) -> Tensor:
+        """Return the entries of a vector that belong to a parameter or coefficient.
+
+        Args:
+            vector: (parameters,), ordered as the buffer.
+            leaf: one of `leaves`.
+
+        Returns:
+            A view of the leaf's shape.
+        """
+        start = self.starts[leaf]
+        return vector[start : start + leaf.numel()].view(leaf.shape)
+
     def gradient(self, value: Tensor, detached: Sequence[Detached] = ()) -> Tensor:
         """Return the gradient of a scalar in the buffer's order; a parameter that does not occur gets zeros.
 

@@ -39,12 +39,12 @@ def helmholtz(modes: tuple[int, int] = (1, 4), wavenumber: float = 1.0) -> Probl
         return sin(a * x[:, 0:1]) * sin(b * x[:, 1:2])
 
     def residual(jet, x, coefficients):
-        return jet["xx"] + jet["yy"] + wavenumber**2 * jet[""] - strength * solution(x)
+        return jet["laplacian"] + wavenumber**2 * jet[""] - strength * solution(x)
 
     return Problem(
         "helmholtz",
         Box(("x", "y"), (-1.0, -1.0), (1.0, 1.0)),
-        ("", "xx", "yy"),
+        ("", "laplacian"),
         residual,
         (dirichlet(),),
         solution=solution,

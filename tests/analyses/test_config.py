@@ -2,6 +2,7 @@ import pytest
 
 from analyses.config import UsageError, case_names, load
 from analyses.construction import (
+    ACTIVATIONS,
     build_network,
     build_operator,
     build_optimizer,
@@ -113,6 +114,47 @@ def test_the_network_may_have_a_seed_of_its_own(written):
         config = load(written(text.format(seed)))
         drawn.append(build_network(config, build_problem(config)).weight)
     assert (drawn[0] != drawn[1]).any()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("MLP", 'name = "mlp"\nwidths = [4, 4]'),
+        ("ModifiedMLP", 'name = "modified-mlp"\nwidths = [4, 4]'),
+        ("ResidualMLP", 'name = "residual-mlp"\nwidth = 4\nblocks = 2'),
+        ("FourierMLP", 'name = "fourier-mlp"\nfeatures = 3\nwidths = [4, 4]'),
+    ],
+)
+def test_networks_and_activations_go_by_name(written, name, options, activation):
+    config = load(written(f'[problem]\nname = "helmholtz"\n[network]\n{options}\nactivation = "{activation}"\n'))
+    network = build_network(config, build_problem(config))
+    assert type(network).__name__ == name
+    assert ACTIVATIONS[activation] in {type(module) for module in network.modules()}
+
+
+def test_fourier_frequencies_follow_the_seed_of_the_run(written):
+    text = 'seed = {}\n[problem]\nname = "poisson-1d"\n[network]\nname = "fourier-mlp"\nfeatures = 5\nwidths = [4]\n'
+    drawn = []
+    for seed in ("5", "6"):
+        config = load(written(text.format(seed)))
+        drawn.append(build_network(config, build_problem(config))[0].frequencies)
+    assert (drawn[0] != drawn[1]).all()
+
+
+def test_widths_that_differ_are_refused_by_name(written):
+    network = TRAINED.replace('"mlp"', '"modified-mlp"').replace("[8]", "[8, 9]")
+    config = load(written(network))
+    with pytest.raises(UsageError, match=r"'modified-mlp': expected equal widths .* came \(8, 9\)"):
+        build_network(config, build_problem(config))
+
+
+def test_tangent_prop_goes_by_name_with_its_options(written):
+    config = load(written('[operator]\nname = "tangent-prop"\nbackend = "taylor"\n' + TRAINED))
+    assert build_operator(config).backend == "taylor"
+    config = load(written('[operator]\nname = "tangent-prop"\nbackend = "tayler"\n' + TRAINED))
+    with pytest.raises(UsageError, match=r"'tangent-prop': expected a backend of auto, .* came 'tayler'"):
+        build_operator(config)
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path):

@@ -7,9 +7,9 @@ import torch
 
 from solvers.blocks import BlockGradients
 from solvers.domain import Box
-from solvers.networks import MLP, RandomFeatures
+from solvers.networks import MLP, RandomFeatures, factorise
 from solvers.objective import Objective
-from solvers.operators import AutoDiff, FiniteDifference
+from solvers.operators import AutoDiff, FiniteDifference, TangentProp
 from solvers.points import Points
 from solvers.problems import Problem, burgers, helmholtz, poisson_1d
 
@@ -18,6 +18,9 @@ OPERATORS = {
     "autodiff": AutoDiff(),
     "central-2": FiniteDifference(step=0.25),
     "central-4": FiniteDifference(step=0.25, order=4),
+    "taylor": TangentProp(),
+    "taylor-torch": TangentProp(backend="taylor"),
+    "partitions": TangentProp(rule="partitions"),
 }
 every_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
 
@@ -61,6 +64,37 @@ def test_block_gradients_equal_a_loop_of_backward_passes(operator, attended, suf
     conditions = torch.autograd.grad(objective.condition_loss(), selected(objective, suffix), materialize_grads=True)
     assert torch.allclose(common, torch.cat([g.reshape(-1) for g in conditions]), rtol=1e-13, atol=1e-15)
     assert blocks.sizes == [p.numel() for p in selected(objective, suffix)]
+
+
+def chain_with_shared_layer():
+    layer = torch.nn.Linear(6, 6)
+    return torch.nn.Sequential(
+        torch.nn.Linear(2, 6), torch.nn.Tanh(), layer, torch.nn.Tanh(), layer, torch.nn.Tanh(), torch.nn.Linear(6, 1)
+    )
+
+
+def factorised():
+    return factorise(MLP(2, [6, 5]))
+
+
+@every_operator
+@pytest.mark.parametrize("make", [chain_with_shared_layer, factorised])
+def test_block_gradients_of_layers_used_twice_and_of_computed_weights(operator, make):
+    problem = helmholtz((1, 2))
+    network = make().double()
+    before = dict(network.named_parameters())
+    objective = Objective(problem, network, operator, problem.sample(interior=20, boundary=8))
+    blocks = BlockGradients(objective, 4, "")
+    expected = looped(objective, blocks, "")
+    assert float((blocks()[0] - expected).abs().max()) <= 1e-12 * float(expected.abs().max())
+    assert all(p is before[name] for name, p in network.named_parameters())
+
+
+def test_what_a_weight_is_computed_from_counts_as_a_weight():
+    problem = helmholtz((1, 2))
+    objective = Objective(problem, factorised().double(), TangentProp(), problem.sample(interior=20, boundary=8))
+    names = [name for name in objective.parameters.names if not name.endswith("bias")]
+    assert BlockGradients(objective, 4).layers == names
 
 
 @every_operator

@@ -15,9 +15,12 @@ from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
-from solvers import functions, taylor_functions
+from solvers import functions
 from solvers.layout import Group, Layout
 from solvers.series import Series
+from solvers.series import functions as taylor_functions
+from solvers.series import products as taylor_products
+from solvers.series.algebra import Algebra
 
 ORDER = 9
 F64, F32 = torch.float64, torch.float32
@@ -285,8 +288,8 @@ def test_first_and_second_gradients_of_functions(name):
 @pytest.mark.parametrize(
     "function",
     [
-        taylor_functions.product,
-        taylor_functions.correlate,
+        taylor_products.product,
+        taylor_products.correlate,
         lambda a, b: (Series(a) / (3 + Series(b))).coefficients,
         lambda a, b: (Series(a)[:, :1] * Series(b) + Series(b) ** 2).coefficients,
         lambda a, b: (Series(a).compose(Series(b))).coefficients,
@@ -298,8 +301,63 @@ def test_first_and_second_gradients_of_products(function):
     assert gradgradcheck(function, (a, b))
 
 
+@pytest.mark.parametrize("name", [*LAYOUTS, "long"])
+def test_products_and_adjoints_in_any_layout(name):
+    layout = LAYOUTS.get(name, Layout.single(13))
+    algebra = Algebra.of(layout)
+    a, b, y = torch.randn(3, layout.rows, 4, dtype=F64).unbind()
+    torch.testing.assert_close(algebra.product(a, b), algebra.product(b, a))
+    torch.testing.assert_close((algebra.product(a, b) * y).sum(0), (algebra.correlate(a, y) * b).sum(0))
+    constant = torch.cat([torch.full_like(a[:1], 0.25), torch.zeros_like(a[1:])])
+    expected = constant + 3 * a - 2 * algebra.product(a, a)
+    torch.testing.assert_close(algebra.square(a, -2.0, 0.25, 3.0), expected)
+    if name == "long":
+        short = Algebra.single(6)
+        torch.testing.assert_close(algebra.product(a, b)[:6], short.product(a[:6], b[:6]))
+
+
+@pytest.mark.parametrize("name", ["collapsed four", "mixed"])
+def test_gradients_and_tangents_of_functions_and_products_in_any_layout(name):
+    layout = LAYOUTS[name]
+    z, w, v = (torch.rand(3, layout.rows, 2, dtype=F64) / 2 + 0.7).unbind()
+    z.requires_grad_()
+    for function in ("tanh", "sigmoid", "sin", "reciprocal", "sqrt", "log", "gelu"):
+
+        def apply(z, function=function):
+            return taylor_functions.apply(function, z, layout=layout)
+
+        assert gradcheck(apply, (z,))
+        assert gradgradcheck(apply, (z,), atol=1e-4)
+        pushed = torch.func.jvp(lambda z, f=apply: torch.func.jvp(f, (z,), (v,))[1], (z.detach(),), (v,))[1]
+        pulled = torch.autograd.functional.jvp(
+            lambda z, f=apply: torch.autograd.functional.jvp(f, (z,), (v,), create_graph=True)[1], (z,), (v,)
+        )[1]
+        torch.testing.assert_close(pushed, pulled, rtol=1e-9, atol=1e-9)
+    for multiply in (taylor_products.product, taylor_products.correlate):
+        assert gradcheck(lambda z, w, f=multiply: f(z, w, layout), (z, w.requires_grad_()))
+        assert gradgradcheck(lambda z, w, f=multiply: f(z, w, layout), (z, w))
+        with torch.no_grad():
+            bare = multiply(z, w, layout)
+        assert torch.equal(bare, multiply(z, w, layout))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_backward_passes_in_batches_are_those_one_at_a_time(name):
+    layout = LAYOUTS[name]
+    c = (torch.rand(layout.rows, 2, 2, dtype=F64) / 2 + 0.7).requires_grad_()
+    w, b = torch.randn(2, 2, dtype=F64, requires_grad=True), torch.randn(2, dtype=F64, requires_grad=True)
+    z = Series(c, layout)
+    result = (z.linear(w, b).tanh() * z.sin() + z.gelu() / z).sigmoid().coefficients
+    probes = torch.randn(3, *result.shape, dtype=F64)
+    together = torch.autograd.grad(result, (c, w, b), probes, is_grads_batched=True, retain_graph=True)
+    for i, probe in enumerate(probes):
+        alone = torch.autograd.grad(result, (c, w, b), probe, retain_graph=True)
+        for mine, theirs in zip(together, alone, strict=True):
+            torch.testing.assert_close(mine[i], theirs)
+
+
 def affine(rows, weight, bias=None):
-    return taylor_functions.affine(rows, weight, bias)
+    return taylor_products.affine(rows, weight, bias)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -350,7 +408,7 @@ def test_second_forward_derivatives_of_functions(name):
 
 def test_one_operand_of_a_product_may_be_constant_for_forward_mode():
     a, b, v = torch.randn(3, 4, 2, dtype=F64).unbind()
-    for function in (taylor_functions.product, taylor_functions.correlate):
+    for function in (taylor_products.product, taylor_products.correlate):
         for tangent, first in ((lambda f, a: f(a, b), True), (lambda f, x: f(a, x), False)):
             result = torch.func.jvp(lambda x, t=tangent, f=function: t(f, x), (a if first else b,), (v,))[1]
             torch.testing.assert_close(result, function(v, b) if first else function(a, v))
@@ -565,7 +623,7 @@ MAPS = [
     lambda z: z.unbind(-1)[2],
     lambda z: list(z)[3],
     lambda z: torch.chunk(z, 3, -1)[0],
-    lambda z: z.clone().contiguous().detach(),
+    lambda z: z.clone().contiguous(),
     lambda z: torch.flip(z, (0,)),
     lambda z: z.to(torch.float64),
     lambda z: -z,
@@ -810,13 +868,11 @@ def test_subclasses_keep_their_state_and_see_every_function_and_linear_map():
         (bool, "__bool__"),
         (float, "__float__"),
         (abs, "__abs__"),
-        (torch.relu, "relu"),
-        (nn.ReLU(), "relu"),
+        (functional.relu6, "relu6"),
         (nn.ReLU(inplace=True), "relu"),
         (nn.SiLU(inplace=True), "silu"),
         (torch.abs, "abs"),
         (torch.max, "max"),
-        (lambda z: z.relu(), "relu"),
         (lambda z: z.item(), "item"),
         (lambda z: z.add_(1.0), "add_"),
         (lambda z: torch.ones(4, 2).mul_(z), "mul_"),
@@ -840,6 +896,27 @@ def test_what_a_series_cannot_do_is_refused_by_name(attempt, name):
     with pytest.raises(TypeError, match=r"expected .*depend on the data.*register_rule\(ModuleType, rule\)") as caught:
         attempt(z)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "slope"),
+    [(torch.relu, 0.0), (nn.ReLU(), 0.0), (lambda z: z.relu(), 0.0), (nn.LeakyReLU(0.2), 0.2)],
+)
+def test_relu_reaches_the_first_order_and_no_further(function, slope):
+    z = Series(torch.tensor([[-2.0, 0.0, 3.0, math.nan, -math.inf], [1.0, 2.0, 4.0, 5.0, 6.0]]))
+    expected = torch.tensor(
+        [[-2 * slope, 0, 3, math.nan, -math.inf if slope else 0], [slope, 2 * slope, 4, 5, 6 * slope]]
+    )
+    assert torch.equal(function(z).coefficients.nan_to_num(9.0), expected.nan_to_num(9.0))
+    directions, points = torch.eye(2, dtype=F64), torch.randn(5, 2, dtype=F64)
+    both = function(Series.along(points, directions, Layout((Group(2, 1),))).sin()).coefficients
+    for k, direction in enumerate(directions):
+        assert torch.equal(both[1 + k], nested(lambda x: function(x.sin()), points, 1, direction)[1])
+    assert torch.equal(function(Series(z.coefficients[:1])).coefficients[0, :3], function(z.value[:3]))
+    with pytest.raises(
+        TypeError, match=r"derivatives of order 2, came .*relu: .*zero almost everywhere.*use tanh, silu"
+    ):
+        function(Series(torch.randn(3, 4)))
 
 
 def test_foreign_operands_are_refused_by_python():
