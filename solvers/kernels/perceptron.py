@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,11 +16,15 @@ from solvers.kernels.compiler import Compiled, host
 from solvers.kernels.instructions import POINTER
 from solvers.kernels.program import BACKWARD, FORWARD, Program
 from solvers.kernels.recurrences import ACTIVATIONS
+from solvers.kernels.threads import share
 from solvers.kernels.vectors import BITS
 from solvers.layout import Layout
 
 CACHE_BYTES = 2**20
 """Tiles of every layer are kept for the backward pass up to this size, that of a cache; above, they are recomputed."""
+
+THREAD_WORK = 2**22
+"""Multiplications below which another thread costs more than it saves: about 0.1 ms."""
 
 WIDE, WIDE_BYTES = 96, 2**27
 """From this width on a layer costs more to recompute than to fetch from memory, of which this much may be taken."""
@@ -58,23 +63,25 @@ class Kernel:
         """
         return -(-count // self.program.points)
 
-    def room(self, widths: tuple[int, ...], count: int, keep: bool) -> tuple[int, int, int]:
-        """Return the room that a network's tiles take.
+    def room(self, widths: tuple[int, ...], count: int, keep: bool, available: int) -> Room:
+        """Return the room that a network's tiles take, and the threads that share the work.
 
         Args:
             widths: of inputs, hidden layers and outputs.
             count: number of points.
             keep: whether a backward pass will follow.
+            available: number of threads that may be used.
 
         Returns:
-            Bytes from one tile's slot to the next, 0 where one slot serves all; elements of the slots; elements of a
-            buffer for the widest layer.
+            The room.
         """
         per_neuron = self.layout.rows * self.program.points
         slot = (widths[0] + self.program.copies * sum(widths[1:-1])) * per_neuron
         size, tiles = slot * BITS[self.dtype] // 8, self.tiles(count)
         kept = keep and tiles * size <= (WIDE_BYTES if max(widths) >= WIDE else CACHE_BYTES)
-        return (size if kept else 0), slot * (tiles if kept else 1), max(widths) * per_neuron
+        work = count * self.layout.rows * sum(inputs * outputs for inputs, outputs in pairwise(widths))
+        threads = max(1, min(available, tiles, work // THREAD_WORK))
+        return Room(threads, size if kept else 0, slot, slot * (tiles if kept else threads), max(widths) * per_neuron)
 
     def forward(
         self, points: Tensor, directions: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], keep: bool
@@ -93,25 +100,13 @@ class Kernel:
         """
         network = Linears(weights, biases)
         count, widths = points.shape[0], network.widths
-        stride, slots, scratch = self.room(widths, count, keep)
-        work = self._rooms.take(slots + 2 * scratch, points)
+        room = self.room(widths, count, keep, torch.get_num_threads())
+        work = self._rooms.take(room.slots + 2 * room.scratch * room.threads, points)
         out = points.new_empty((self.layout.rows, count, widths[-1]))
-        kept = Kept(points, directions, network, work, stride, slots, scratch, self._rooms)
-        self._forward(*kept.arguments(0, self.tiles(count)), out.data_ptr())
+        kept = Kept(points, directions, network, work, room, self._rooms)
+        address, tiles = out.data_ptr(), self.tiles(count)
+        share(room.threads, lambda thread: self._forward(*kept.arguments(thread, tiles), address))
         return out, kept
-
-    def backward(self, kept: Kept, cotangent: Tensor, weight_table: ctypes.Array, bias_table: ctypes.Array) -> None:
-        """Add the gradients of weights and biases to what lies at the addresses given.
-
-        Args:
-            kept: from `forward`.
-            cotangent: (rows, n, components), contiguous.
-            weight_table: addresses of the weights' gradients.
-            bias_table: addresses of the biases' gradients.
-        """
-        arguments = kept.arguments(0, self.tiles(kept.points.shape[0]))
-        other = arguments[-1] + kept.scratch * cotangent.element_size()
-        self._backward(*arguments, other, cotangent.data_ptr(), weight_table, bias_table)
 
     def gradients(self, kept: Kept, cotangent: Tensor) -> Tensor:
         """Return the gradients in a flat buffer: those of all weights, then those of all biases.
@@ -123,14 +118,31 @@ class Kernel:
         Returns:
             1-D.
         """
-        widths = kept.network.widths
-        sizes = [outputs * inputs for inputs, outputs in pairwise(widths)] + list(widths[1:])
-        flat = cotangent.new_zeros(sum(sizes))
-        base, size = flat.data_ptr(), flat.element_size()
-        addresses = [base + size * start for start in accumulate(sizes[:-1], initial=0)]
-        half = kept.network.layers
-        self.backward(kept, cotangent, table(addresses[:half]), table(addresses[half:]))
-        return flat
+        elements, starts = _flat_starts(kept.network.widths)
+        flat = cotangent.new_zeros(elements if kept.room.threads == 1 else (kept.room.threads, elements))
+        self.add_gradients(kept, cotangent, flat, starts)
+        return flat if flat.dim() == 1 else flat.sum(dim=0)
+
+    def add_gradients(self, kept: Kept, cotangent: Tensor, into: Tensor, starts: Sequence[int]) -> None:
+        """Add the gradients of weights and biases to a buffer, or each thread's to a row of it.
+
+        Args:
+            kept: from `forward`.
+            cotangent: (rows, n, components), contiguous.
+            into: contiguous; (threads, elements) where several threads share the work.
+            starts: first element of each weight's gradient in a row, then of each bias's.
+        """
+        size, half, tiles = cotangent.element_size(), kept.network.layers, self.tiles(kept.points.shape[0])
+        base, given = into.data_ptr(), cotangent.data_ptr()
+
+        def run(thread: int) -> None:
+            first = base + thread * into.shape[-1] * size
+            addresses = [first + size * start for start in starts]
+            arguments = kept.arguments(thread, tiles)
+            other = arguments[-1] + kept.room.scratch * size
+            self._backward(*arguments, other, given, table(addresses[:half]), table(addresses[half:]))
+
+        share(kept.room.threads, run)
 
 
 @lru_cache(maxsize=128)
@@ -146,6 +158,24 @@ def kernel(activation: str, layout: Layout, dtype: torch.dtype) -> Kernel:
         The kernel.
     """
     return Kernel(activation, layout, dtype)
+
+
+class Room(NamedTuple):
+    """How the room for tiles is divided.
+
+    Args:
+        threads: that share the tiles.
+        stride: bytes from the slot of a tile to the next, 0 where each thread uses one slot again and again.
+        slot: elements of a slot, a tile of every layer.
+        slots: elements of all slots.
+        scratch: elements of a buffer that holds the widest layer; each thread has two.
+    """
+
+    threads: int
+    stride: int
+    slot: int
+    slots: int
+    scratch: int
 
 
 class Rooms:
@@ -198,6 +228,13 @@ class Linears:
         self.bias_table = table([bias.data_ptr() for bias in biases])
 
 
+@lru_cache(maxsize=256)
+def _flat_starts(widths: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """Return the elements of all weights and biases, and where each begins: all weights, then all biases."""
+    sizes = [outputs * inputs for inputs, outputs in pairwise(widths)] + list(widths[1:])
+    return sum(sizes), tuple(accumulate(sizes[:-1], initial=0))
+
+
 def table(numbers: Sequence[int]) -> ctypes.Array:
     """Return integers, or addresses, as compiled code reads them.
 
@@ -218,20 +255,16 @@ class Kept:
         points: (n, axes).
         directions: (directions, axes).
         network: addresses of the parameters.
-        work: slots of tiles, then two buffers of `scratch` elements.
-        stride: bytes from the slot of a tile to the next, 0 where one slot serves all.
-        slots: elements of all slots.
-        scratch: elements of a buffer that holds the widest layer.
-        rooms: where the room goes when it is needed no more; None where another owns it.
+        work: slots of tiles, then two buffers for the widest layer a thread.
+        room: how `work` is divided.
+        rooms: where it goes when it is needed no more; None where another owns it.
     """
 
     points: Tensor
     directions: Tensor
     network: Linears
     work: Tensor
-    stride: int
-    slots: int
-    scratch: int
+    room: Room
     rooms: Rooms | None = None
 
     def __del__(self):
@@ -248,30 +281,30 @@ class Kept:
         Returns:
             Shares the parameters and the room.
         """
-        return replace(self, points=self.points[start:stop], stride=0, rooms=None)
+        return replace(self, points=self.points[start:stop], room=self.room._replace(threads=1, stride=0), rooms=None)
 
-    def arguments(self, begin: int, end: int) -> list:
+    def arguments(self, thread: int, tiles: int) -> list:
         """Return the arguments that both programs begin with.
 
         Args:
-            begin: first tile.
-            end: end of the tiles.
+            thread: which of the room's threads.
+            tiles: number of all tiles.
 
         Returns:
             In the order of `FORWARD`.
         """
-        network, work = self.network, self.work.data_ptr()
+        network, room, work, size = self.network, self.room, self.work.data_ptr(), self.work.element_size()
         return [
             self.points.data_ptr(),
             self.directions.data_ptr(),
             self.points.shape[0],
-            begin,
-            end,
+            tiles * thread // room.threads,
+            tiles * (thread + 1) // room.threads,
             network.layers,
             network.sizes,
             network.weight_table,
             network.bias_table,
-            work,
-            self.stride,
-            work + self.slots * self.work.element_size(),
+            work if room.stride else work + size * room.slot * thread,
+            room.stride,
+            work + size * (room.slots + 2 * room.scratch * thread),
         ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -114,13 +115,19 @@ class _Once(Function):
         )
 
 
-def _refuse_batches(cotangents: Sequence[Tensor]) -> None:
-    functorch = torch._C._functorch
-    if any(functorch.is_batchedtensor(c) or functorch.is_legacy_batchedtensor(c) for c in cotangents):
-        raise RuntimeError(
-            "compiled Taylor propagation takes one cotangent at a time, a batch was given (is_grads_batched or vmap): "
-            "use TangentProp(backend='taylor'), or solvers.jacobian"
-        )
+@contextmanager
+def _one_at_a_time(cotangents: Sequence[Tensor]) -> Iterator[None]:
+    """Say what is wrong where a batch of cotangents, which has no address in memory, met compiled code."""
+    try:
+        yield
+    except RuntimeError as error:
+        functorch = torch._C._functorch
+        if any(functorch.is_batchedtensor(c) or functorch.is_legacy_batchedtensor(c) for c in cotangents):
+            raise RuntimeError(
+                "compiled Taylor propagation takes one cotangent at a time, a batch was given (is_grads_batched or "
+                "vmap): use TangentProp(backend='taylor'), or solvers.jacobian"
+            ) from error
+        raise
 
 
 def _once(cotangents: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -144,9 +151,9 @@ class _Propagate(Function):
                 "a parameter needed for the gradient was modified by an inplace operation since the network was "
                 "evaluated: evaluate the plan again before asking for gradients"
             )
-        _refuse_batches(cotangents)
         plain = [cotangent.detach() for cotangent in cotangents] if torch.is_grad_enabled() else cotangents
-        flat = ctx.kernel.gradients(ctx.kept, ctx.combination.adjoint(plain))
+        with _one_at_a_time(cotangents):
+            flat = ctx.kernel.gradients(ctx.kept, ctx.combination.adjoint(plain))
         gradients = torch._C._nn.unflatten_dense_tensors(flat, ctx.parameters)
         return None, None, None, None, *_once(cotangents, gradients)
 
@@ -184,8 +191,7 @@ class _Activate(Function):
     @staticmethod
     def backward(ctx, cotangent):
         (saved,) = ctx.saved_tensors
-        _refuse_batches((cotangent,))
-        with torch.no_grad():
+        with torch.no_grad(), _one_at_a_time((cotangent,)):
             gradient = ctx.kernel.backward(saved, cotangent.contiguous())
         return None, *_once((cotangent,), (gradient,))
 

@@ -400,15 +400,14 @@ class Detached:
             starts: parameter -> its first element there; gradients of others are dropped.
             part: first point and end of the points that count; all by default.
         """
-        from solvers.kernels.perceptron import table
-
         rows, kept = self.combination.adjoint(cotangents), self.kept
         if part is not None:
             rows, kept = rows[:, slice(*part)].contiguous(), kept.part(*part)
-        base, size = flat.data_ptr(), flat.element_size()
-        dropped = {p: torch.zeros_like(p) for p in self.chain.parameters if p not in starts}
-
-        def addresses(parameters: Sequence[Tensor]) -> list[int]:
-            return [base + size * starts[p] if p in starts else dropped[p].data_ptr() for p in parameters]
-
-        self.kernel.backward(kept, rows, table(addresses(self.chain.weights)), table(addresses(self.chain.biases)))
+        parameters = self.chain.parameters
+        if kept.room.threads == 1 and all(parameter in starts for parameter in parameters):
+            self.kernel.add_gradients(kept, rows, flat, [starts[parameter] for parameter in parameters])
+            return
+        own = self.kernel.gradients(kept, rows)
+        for parameter, piece in zip(parameters, own.split([p.numel() for p in parameters]), strict=True):
+            if parameter in starts:
+                flat[starts[parameter] : starts[parameter] + len(piece)] += piece

@@ -166,9 +166,28 @@ def test_kept_and_recomputed_tiles_give_the_same_bits(name, monkeypatch):
     weights, biases = [w.double() for w in weights], [b.double() for b in biases]
     points, direction = torch.rand(200, 1).double(), torch.ones(1, 1).double()
     rows, kept = compiled.forward(points, direction, weights, biases, True)
-    assert kept.stride > 0
+    assert kept.room.stride > 0
     cotangent = torch.randn_like(rows)
     assert torch.equal(compiled.gradients(kept, cotangent), compiled.gradients(kept.part(0, 200), cotangent))
+
+
+@pytest.mark.parametrize("width", [9, 100])
+def test_threads_share_the_tiles(width, monkeypatch):
+    monkeypatch.setattr(perceptron, "THREAD_WORK", 1)
+    torch.manual_seed(0)
+    compiled = perceptron.Kernel("sin", Layout.single(3), torch.float64)
+    weights = [torch.randn(width, 1).double(), torch.randn(2, width).double()]
+    biases = [torch.randn(width).double(), torch.randn(2).double()]
+    points, direction = torch.rand(1000, 1).double(), torch.ones(1, 1).double()
+    results = {}
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        rows, kept = compiled.forward(points, direction, weights, biases, True)
+        assert kept.room.threads == threads
+        results[threads] = rows, compiled.gradients(kept, torch.cos(rows))
+    for threads in (2, 5):
+        assert torch.equal(results[threads][0], results[1][0])
+        assert torch.allclose(results[threads][1], results[1][1], rtol=1e-12, atol=1e-12)
 
 
 def test_room_is_used_again_once_it_is_given_back():
