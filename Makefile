@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 	if [ "$$torch" = cuda ]; then \
 	  echo "setup: downloading about 3 GB (torch with CUDA) into $(VENV)"; wheels=""; \
 	else \
-	  echo "setup: downloading about 300 MB (torch for the CPU, 190 MB of it) into $(VENV); TORCH=cuda takes about 3 GB"; \
+	  echo "setup: downloading about 360 MB (torch for the CPU, 190 MB of it) into $(VENV); TORCH=cuda takes about 3 GB"; \
 	  wheels="$(CPU_WHEELS)"; \
 	fi; \
 	$(PIP) $$wheels torch && $(PIP) --editable ".[dev]" && echo "$$torch" > $(READY)
@@ -45,5 +45,7 @@ lint: $(READY) ## check style, docstrings and who imports whom
 	@$(RUN) -m ruff format --check .
 	@$(VENV)/bin/lint-imports --no-cache
 
-bench: $(READY) ## measure the cost of recording; results in analyses/benchmarks/
+bench: $(READY) ## measure recording and derivatives, about half an hour; results in analyses/benchmarks/
 	@$(RUN) -m analyses.benchmarks.recording --json analyses/benchmarks/recording.json
+	@OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.derivatives --json analyses/benchmarks/derivatives.json \
+	  --figure analyses/figures/derivatives.png

@@ -6,16 +6,17 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import accumulate, pairwise
-from typing import NamedTuple
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from solvers.kernels.compiler import Compiled, host
 from solvers.kernels.instructions import POINTER
+from solvers.kernels.linears import Linears, flat_starts, table
 from solvers.kernels.program import BACKWARD, FORWARD, Program
 from solvers.kernels.recurrences import ACTIVATIONS
+from solvers.kernels.room import Room, Rooms
 from solvers.kernels.threads import share
 from solvers.kernels.vectors import BITS
 from solvers.layout import Layout
@@ -118,7 +119,7 @@ class Kernel:
         Returns:
             1-D.
         """
-        elements, starts = _flat_starts(kept.network.widths)
+        elements, starts = flat_starts(kept.network.widths)
         flat = cotangent.new_zeros(elements if kept.room.threads == 1 else (kept.room.threads, elements))
         self.add_gradients(kept, cotangent, flat, starts)
         return flat if flat.dim() == 1 else flat.sum(dim=0)
@@ -158,93 +159,6 @@ def kernel(activation: str, layout: Layout, dtype: torch.dtype) -> Kernel:
         The kernel.
     """
     return Kernel(activation, layout, dtype)
-
-
-class Room(NamedTuple):
-    """How the room for tiles is divided.
-
-    Args:
-        threads: that share the tiles.
-        stride: bytes from the slot of a tile to the next, 0 where each thread uses one slot again and again.
-        slot: elements of a slot, a tile of every layer.
-        slots: elements of all slots.
-        scratch: elements of a buffer that holds the widest layer; each thread has two.
-    """
-
-    threads: int
-    stride: int
-    slot: int
-    slots: int
-    scratch: int
-
-
-class Rooms:
-    """Room for tiles that is used again: fresh memory costs more to touch than a small network to evaluate."""
-
-    def __init__(self):
-        self._free: list[Tensor] = []
-
-    def take(self, elements: int, like: Tensor) -> Tensor:
-        """Return room of at least so many elements, its contents undefined.
-
-        Args:
-            elements: wanted.
-            like: a tensor of the dtype.
-
-        Returns:
-            1-D.
-        """
-        try:
-            room = self._free.pop()
-        except IndexError:
-            return like.new_empty(elements)
-        return room if elements <= room.numel() <= 4 * elements else like.new_empty(elements)
-
-    def give(self, room: Tensor) -> None:
-        """Take room back.
-
-        Args:
-            room: from `take`, needed no more.
-        """
-        if len(self._free) < 4:
-            self._free.append(room)
-
-
-class Linears:
-    """Weights and biases of a chain of linear layers, as tables of their addresses.
-
-    Args:
-        weights: (outputs, inputs) each, contiguous.
-        biases: (outputs,) each, contiguous.
-    """
-
-    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]):
-        # The tensors are kept: addresses alone would not keep their memory.
-        self.tensors = weights, biases
-        self.widths = (weights[0].shape[1], *[weight.shape[0] for weight in weights])
-        self.layers = len(weights)
-        self.sizes = table(self.widths)
-        self.weight_table = table([weight.data_ptr() for weight in weights])
-        self.bias_table = table([bias.data_ptr() for bias in biases])
-
-
-@lru_cache(maxsize=256)
-def _flat_starts(widths: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Return the elements of all weights and biases, and where each begins: all weights, then all biases."""
-    sizes = [outputs * inputs for inputs, outputs in pairwise(widths)] + list(widths[1:])
-    return sum(sizes), tuple(accumulate(sizes[:-1], initial=0))
-
-
-def table(numbers: Sequence[int]) -> ctypes.Array:
-    """Return integers, or addresses, as compiled code reads them.
-
-    Args:
-        numbers: any.
-
-    Returns:
-        An array of 64-bit integers.
-    """
-    return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
 @dataclass(eq=False)

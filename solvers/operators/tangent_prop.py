@@ -106,9 +106,7 @@ class TangentProp:
         """
         singles = reachable_partials(self, points, partials)
         if points.rows.dtype not in (torch.float32, torch.float64):
-            raise ValueError(
-                f"expected points in float32 or float64, came {points.rows.dtype}: use points.to(dtype=...)"
-            )
+            raise ValueError(f"expected points in float32 or float64, came {points.rows.dtype}: use points.to()")
         directions = choose_directions(tuple(partials) or ("",), points.axes)
         if self._fixed in ("fused", "layerwise") and not within_reach(directions.layout):
             raise ValueError(
@@ -140,6 +138,7 @@ class TangentPropPlan:
 
     def __post_init__(self):
         self.backend = self.requested
+        self._extended: dict[tuple[int, str], TangentPropPlan] = {}
         self.rows = self.points.rows.detach().contiguous()
         self.vectors = torch.from_numpy(np.array(self.directions.vectors)).to(self.rows)
         self.names = tuple(self.directions.combinations)
@@ -276,8 +275,10 @@ class TangentPropPlan:
             [0.0, 0.0, 0.0]
         """
         axis = self._axis(along)
-        extended = tuple(letters + axis * j for letters in self.singles for j in range(order + 1))
-        inner = TangentProp(backend=self.requested).plan(self.points, extended)
+        if (order, axis) not in self._extended:
+            partials = tuple(letters + axis * j for letters in self.singles for j in range(order + 1))
+            self._extended[order, axis] = TangentProp(backend=self.requested).plan(self.points, partials)
+        inner = self._extended[order, axis]
         jet = inner(network)
         self.backend = inner.backend
         scale = [1.0]

@@ -15,8 +15,9 @@ from solvers.kernels.compiler import Compiled, host
 from solvers.kernels.elementwise import elementwise_kernel
 from solvers.kernels.loops import blocks, integer, loop
 from solvers.kernels.perceptron import kernel
-from solvers.kernels.program import even_chunks, tile_vectors
+from solvers.kernels.products import even_chunks
 from solvers.kernels.recurrences import ACTIVATIONS
+from solvers.kernels.tiles import tile_vectors
 from solvers.kernels.vectors import Format
 from solvers.layout import Group, Layout
 from solvers.series import Series

@@ -1,0 +1,58 @@
+"""Weights and biases as compiled code finds them: tables of addresses, and their places in a flat buffer."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate, pairwise
+
+from torch import Tensor
+
+
+class Linears:
+    """Weights and biases of a chain of linear layers, as tables of their addresses.
+
+    Args:
+        weights: (outputs, inputs) each, contiguous.
+        biases: (outputs,) each, contiguous.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]):
+        # The tensors are kept: addresses alone would not keep their memory.
+        self.tensors = weights, biases
+        self.widths = (weights[0].shape[1], *[weight.shape[0] for weight in weights])
+        self.layers = len(weights)
+        self.sizes = table(self.widths)
+        self.weight_table = table([weight.data_ptr() for weight in weights])
+        self.bias_table = table([bias.data_ptr() for bias in biases])
+
+
+@lru_cache(maxsize=256)
+def flat_starts(widths: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """Return the elements of all weights and biases, and where each begins: all weights, then all biases.
+
+    Args:
+        widths: of inputs, hidden layers and outputs.
+
+    Returns:
+        The number of elements, and the first element of each weight, then of each bias.
+
+    Example:
+        >>> flat_starts((1, 3, 2))
+        (14, (0, 3, 9, 12))
+    """
+    sizes = [outputs * inputs for inputs, outputs in pairwise(widths)] + list(widths[1:])
+    return sum(sizes), tuple(accumulate(sizes[:-1], initial=0))
+
+
+def table(numbers: Sequence[int]) -> ctypes.Array:
+    """Return integers, or addresses, as compiled code reads them.
+
+    Args:
+        numbers: any.
+
+    Returns:
+        An array of 64-bit integers.
+    """
+    return (ctypes.c_int64 * len(numbers))(*numbers)
