@@ -11,6 +11,7 @@ from torch import nn
 
 from solvers import MLP, AutoDiff, Points, Series, TangentProp, Torch, problems, train
 from solvers.functions import exp, sin
+from solvers.networks.substitution import call_with
 from solvers.operators import compiled
 
 BACKENDS = ("fused", "layerwise", "taylor", "partitions", "nested")
@@ -295,3 +296,25 @@ def test_what_is_detached_is_a_constant_as_in_torch(backend):
     jets = [op.plan(plane(), ["x", "y"])(cut) for op in (TangentProp(backend=backend), AutoDiff())]
     for letter in "xy":
         assert torch.equal(jets[0][letter], jets[1][letter])
+
+
+# Differentiated twice.
+
+
+@pytest.mark.parametrize("operator", [TangentProp(backend="taylor"), TangentProp(rule="partitions")])
+@pytest.mark.parametrize("partials", [["", "x", "xxx"], ["laplacian", "xy"], ["bilaplacian", "y"]])
+def test_first_and_second_derivatives_of_jets_in_the_parameters(operator, partials):
+    axes = "x" if "xxx" in partials else "xy"
+    torch.manual_seed(0)
+    net = MLP(len(axes), [3], 2).double()
+    names = [name for name, _ in net.named_parameters()]
+    points = Points(torch.rand(2, len(axes)).double(), axes=axes)
+    plan = operator.plan(points, partials)
+
+    def partial(*values):
+        jet = plan(lambda rows: call_with(net, dict(zip(names, values, strict=True)), rows))
+        return tuple(jet[name] for name in partials)
+
+    start = tuple(p.detach().clone().requires_grad_(True) for p in net.parameters())
+    assert torch.autograd.gradcheck(partial, start, atol=1e-6, fast_mode=False)
+    assert torch.autograd.gradgradcheck(partial, start, atol=1e-5, fast_mode=True)
