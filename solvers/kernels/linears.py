@@ -29,21 +29,27 @@ class Linears:
 
 
 @lru_cache(maxsize=256)
-def flat_starts(widths: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Return the elements of all weights and biases, and where each begins: all weights, then all biases.
+def flat_starts(widths: tuple[int, ...], layer_by_layer: bool = False) -> tuple[int, tuple[int, ...]]:
+    """Return the elements of all weights and biases, and where each begins in a flat buffer.
 
     Args:
         widths: of inputs, hidden layers and outputs.
+        layer_by_layer: each bias behind its weight; otherwise all weights, then all biases.
 
     Returns:
         The number of elements, and the first element of each weight, then of each bias.
 
     Example:
-        >>> flat_starts((1, 3, 2))
-        (14, (0, 3, 9, 12))
+        >>> flat_starts((1, 3, 2)), flat_starts((1, 3, 2), layer_by_layer=True)
+        ((14, (0, 3, 9, 12)), (14, (0, 6, 3, 12)))
     """
-    sizes = [outputs * inputs for inputs, outputs in pairwise(widths)] + list(widths[1:])
-    return sum(sizes), tuple(accumulate(sizes[:-1], initial=0))
+    weights = [outputs * inputs for inputs, outputs in pairwise(widths)]
+    if not layer_by_layer:
+        sizes = [*weights, *widths[1:]]
+        return sum(sizes), tuple(accumulate(sizes[:-1], initial=0))
+    sizes = [size for pair in zip(weights, widths[1:], strict=True) for size in pair]
+    starts = tuple(accumulate(sizes[:-1], initial=0))
+    return sum(sizes), starts[::2] + starts[1::2]
 
 
 def table(numbers: Sequence[int]) -> ctypes.Array:

@@ -21,14 +21,14 @@ from solvers.kernels.threads import share
 from solvers.kernels.vectors import BITS
 from solvers.layout import Layout
 
-CACHE_BYTES = 2**20
-"""Tiles of every layer are kept for the backward pass up to this size, that of a cache; above, they are recomputed."""
+KEEP = ((96, 2**27), (48, 56 * 2**20), (0, 2**20))
+"""(width, bytes): tiles of every layer are kept for the backward pass up to so many bytes, and recomputed above.
+
+The wider a layer, the more a value costs to recompute, and no more to fetch: narrow ones are kept in cache alone.
+"""
 
 THREAD_WORK = 2**22
 """Multiplications below which another thread costs more than it saves: about 0.1 ms."""
-
-WIDE, WIDE_BYTES = 96, 2**27
-"""From this width on a layer costs more to recompute than to fetch from memory, of which this much may be taken."""
 
 
 class Kernel:
@@ -79,7 +79,7 @@ class Kernel:
         per_neuron = self.layout.rows * self.program.points
         slot = (widths[0] + self.program.copies * sum(widths[1:-1])) * per_neuron
         size, tiles = slot * BITS[self.dtype] // 8, self.tiles(count)
-        kept = keep and tiles * size <= (WIDE_BYTES if max(widths) >= WIDE else CACHE_BYTES)
+        kept = keep and tiles * size <= next(largest for width, largest in KEEP if max(widths) >= width)
         work = count * self.layout.rows * sum(inputs * outputs for inputs, outputs in pairwise(widths))
         threads = max(1, min(available, tiles, work // THREAD_WORK))
         return Room(threads, size if kept else 0, slot, slot * (tiles if kept else threads), max(widths) * per_neuron)
@@ -109,17 +109,18 @@ class Kernel:
         share(room.threads, lambda thread: self._forward(*kept.arguments(thread, tiles), address))
         return out, kept
 
-    def gradients(self, kept: Kept, cotangent: Tensor) -> Tensor:
+    def gradients(self, kept: Kept, cotangent: Tensor, layer_by_layer: bool = False) -> Tensor:
         """Return the gradients in a flat buffer: those of all weights, then those of all biases.
 
         Args:
             kept: from `forward`.
             cotangent: (rows, n, components), contiguous.
+            layer_by_layer: put each bias behind its weight instead.
 
         Returns:
             1-D.
         """
-        elements, starts = flat_starts(kept.network.widths)
+        elements, starts = flat_starts(kept.network.widths, layer_by_layer)
         flat = cotangent.new_zeros(elements if kept.room.threads == 1 else (kept.room.threads, elements))
         self.add_gradients(kept, cotangent, flat, starts)
         return flat if flat.dim() == 1 else flat.sum(dim=0)

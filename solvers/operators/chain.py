@@ -48,8 +48,9 @@ class Chain:
         Returns:
             Weights and biases.
         """
-        pairs = zip(self.weights, self.biases, strict=True)
-        return list(dict.fromkeys(parameter for pair in pairs for parameter in pair))
+        interleaved: list[Tensor] = [None] * (2 * len(self.weights))
+        interleaved[::2], interleaved[1::2] = self.weights, self.biases
+        return interleaved if len(set(interleaved)) == len(interleaved) else list(dict.fromkeys(interleaved))
 
 
 def find_chain(network: object) -> Chain | None:

@@ -338,6 +338,8 @@ class TangentPropPlan:
             return value.detach(), torch.cat([g.reshape(-1) for g in gradients])
         value = loss(detached.jet)
         cotangents = torch.autograd.grad(value, detached.leaves, materialize_grads=True)
+        if len(parameters) == len(detached.chain.parameters):
+            return value.detach(), detached.gradient(cotangents)
         sizes = [p.numel() for p in parameters]
         starts = dict(zip(parameters, accumulate(sizes[:-1], initial=0), strict=True))
         flat = cotangents[0].new_zeros(sum(sizes))
@@ -359,10 +361,8 @@ class TangentPropPlan:
         from solvers.kernels.perceptron import kernel
 
         compiled = kernel(chain.activation, self.layout, self.rows.dtype)
-        with torch.no_grad():
-            rows, kept = compiled.forward(self.rows, self.vectors, chain.weights, chain.biases, True)
-            partials = self.combination.partials(rows)
-        leaves = [partial.requires_grad_(True) for partial in partials]
+        rows, kept = compiled.forward(self.rows, self.vectors, chain.weights, chain.biases, True)
+        leaves = [partial.requires_grad_(True) for partial in self.combination.partials(rows)]
         return Detached(self.jet(leaves), leaves, chain, self.combination, compiled, kept)
 
 
@@ -385,6 +385,17 @@ class Detached:
     combination: Combination
     kernel: Kernel
     kept: Kept
+
+    def gradient(self, cotangents: Sequence[Tensor]) -> Tensor:
+        """Return the gradient in the order of `network.parameters()`, all of them trainable and used once.
+
+        Args:
+            cotangents: of the leaves.
+
+        Returns:
+            1-D.
+        """
+        return self.kernel.gradients(self.kept, self.combination.adjoint(cotangents), layer_by_layer=True)
 
     def pull_back(
         self,
