@@ -11,7 +11,8 @@ from torch.func import vmap
 from solvers.jet import Jet
 from solvers.networks.substitution import call_with
 from solvers.objective import Objective
-from solvers.operators.tangent_prop import Detached, TangentPropPlan
+from solvers.operators.detached import Detached
+from solvers.operators.tangent_prop import TangentPropPlan
 from solvers.optimizers.optimizer import flatten
 from solvers.points import Points
 from solvers.series import Series

@@ -13,6 +13,7 @@ from torch import Tensor
 
 TIME = "t"
 NORMAL = "n"
+_BLANKS = re.compile(r"\s*([+-])\s*")
 _TERM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)?([a-zA-Z]*)")
 
 
@@ -40,6 +41,7 @@ def parse_partial(name: str, axes: tuple[str, ...]) -> Mapping[str, float]:
         {'xxxx': 1.0, 'xxyy': 2.0, 'yyyy': 1.0}
     """
     space = [axis for axis in axes if axis != TIME]
+    name = _BLANKS.sub(r"\1", name)
     if name == "laplacian":
         return {axis * 2: 1.0 for axis in space}
     if name == "bilaplacian":
@@ -94,6 +96,30 @@ def canonical(parts: Mapping[str, float]) -> str:
     return name
 
 
+@lru_cache(maxsize=1024)
+def axes_of(letters: str, axes: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the axes of a single derivative, by position.
+
+    Names of several letters, x1 to x100, serve the aliases "laplacian" and "bilaplacian".
+
+    Args:
+        letters: of a single derivative.
+        axes: the axis letters of the domain.
+
+    Returns:
+        One index a derivative, in the order of the letters.
+
+    Example:
+        >>> axes_of("xxy", ("x", "y")), axes_of("x10x1", ("x1", "x10"))
+        ((0, 0, 1), (1, 0))
+    """
+    if all(len(axis) == 1 for axis in axes):
+        return tuple(map(axes.index, letters))
+    # Longest first, or x1 would be found in x10.
+    pattern = "|".join(sorted(map(re.escape, axes), key=len, reverse=True))
+    return tuple(map(axes.index, re.findall(pattern, letters)))
+
+
 def single_partials(partials: Iterable[str], axes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the single derivatives that a list of partials needs, lowest order first.
 
@@ -111,7 +137,7 @@ def single_partials(partials: Iterable[str], axes: tuple[str, ...]) -> tuple[str
     needed = {""}
     for name in partials:
         needed |= {axis for axis in axes if axis != TIME} if name == NORMAL else set(parse_partial(name, axes))
-    return tuple(sorted(needed, key=lambda letters: (len(letters), [axes.index(letter) for letter in letters])))
+    return tuple(sorted(needed, key=lambda letters: (len(axes_of(letters, axes)), axes_of(letters, axes))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,12 +175,26 @@ class Jet:
         if (whole := canonical(parts)) in self.values:
             return self.values[whole]
         if missing := [letters for letters in parts if letters not in self.values]:
+            if (multiple := self._multiple(parts)) is not None:
+                return multiple
+            whole = next((key for key in self.values if missing[0] in parse_partial(key, self.axes)), None)
+            inside = f", it is only inside the sum {whole!r}" if whole else ""
             raise KeyError(
-                f"partial {missing[0]!r} was not planned; expected one of {sorted(self.values)}: "
+                f"partial {missing[0]!r} was not planned{inside}; expected one of {sorted(self.values)}: "
                 f"add it to the partials given to operator.plan"
             )
         terms = [self.values[letters] if c == 1 else c * self.values[letters] for letters, c in parts.items()]
         return sum(terms[1:], terms[0])
+
+    def _multiple(self, parts: Mapping[str, float]) -> Tensor | None:
+        """Return a sum that is a multiple of one that was planned."""
+        for name, value in self.values.items():
+            planned = parse_partial(name, self.axes)
+            if len(planned) > 1 and planned.keys() == parts.keys():
+                ratios = {parts[letters] / planned[letters] for letters in parts if planned[letters]}
+                if len(ratios) == 1 and all(planned.values()):
+                    return ratios.pop() * value
+        return None
 
     def _normal(self) -> Tensor:
         if self.normals is None or self.counts[0] or self.counts[2]:

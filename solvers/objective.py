@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from solvers.jacobian import directional, jacobian
 from solvers.jet import Jet
+from solvers.operators.detached import Detached
 from solvers.operators.operator import Operator, Plan
-from solvers.operators.tangent_prop import Detached, TangentPropPlan
+from solvers.operators.tangent_prop import TangentPropPlan
 from solvers.optimizers.optimizer import FlatParameters
 from solvers.points import Points
 from solvers.problems.problem import Condition, Problem
@@ -234,14 +235,17 @@ class Evaluation:
     @cached_property
     def residual(self) -> Tensor:
         """The equation's residual on the interior points, (n, equations)."""
-        return self._objective.equation(self._objective.plan, self._jet(self._objective.plan))
+        # With a graph also where the first to ask wants none: the gradient will need it.
+        with torch.enable_grad():
+            return self._objective.equation(self._objective.plan, self._jet(self._objective.plan))
 
     @cached_property
     def condition_residuals(self) -> list[Tensor]:
         """The residual of each condition, (n, equations) each."""
         objective = self._objective
         coefficients = objective.parameters.coefficients
-        return [term.residual(self._jet(term.plan), coefficients) for term in objective.conditions]
+        with torch.enable_grad():
+            return [term.residual(self._jet(term.plan), coefficients) for term in objective.conditions]
 
     @cached_property
     def _losses(self) -> tuple[Tensor, Tensor]:

@@ -176,8 +176,6 @@ def _plain(task: Task) -> Step:
 
 
 def _tangent_plan(task: Task, **options: str):
-    if not hasattr(operators, "TangentProp"):
-        raise Unavailable("solvers.operators has no TangentProp")
     return operators.TangentProp(**options).plan(Points(task.points, axes=task.axes), task.partials)
 
 
@@ -197,14 +195,12 @@ def _tangent(task: Task, **options: str) -> Step:
 def _one_call(task: Task) -> Step:
     """Take loss and flat gradient from one call of TangentProp's plan."""
     plan, loss_of = _tangent_plan(task), task.loss()
-    if not hasattr(plan, "value_and_grad"):
-        raise Unavailable("the plan has no value_and_grad")
 
     def loss(jet):
         return loss_of([jet[letters] for letters in task.partials])
 
     def step():
-        return plan.value_and_grad(task.network, loss)
+        return plan.value_and_grad(task.network, loss, task.parameters)
 
     step.plan = plan
     return step

@@ -109,18 +109,17 @@ class Kernel:
         share(room.threads, lambda thread: self._forward(*kept.arguments(thread, tiles), address))
         return out, kept
 
-    def gradients(self, kept: Kept, cotangent: Tensor, layer_by_layer: bool = False) -> Tensor:
+    def gradients(self, kept: Kept, cotangent: Tensor) -> Tensor:
         """Return the gradients in a flat buffer: those of all weights, then those of all biases.
 
         Args:
             kept: from `forward`.
             cotangent: (rows, n, components), contiguous.
-            layer_by_layer: put each bias behind its weight instead.
 
         Returns:
             1-D.
         """
-        elements, starts = flat_starts(kept.network.widths, layer_by_layer)
+        elements, starts = flat_starts(kept.network.widths)
         flat = cotangent.new_zeros(elements if kept.room.threads == 1 else (kept.room.threads, elements))
         self.add_gradients(kept, cotangent, flat, starts)
         return flat if flat.dim() == 1 else flat.sum(dim=0)
@@ -133,7 +132,11 @@ class Kernel:
             cotangent: (rows, n, components), contiguous.
             into: contiguous; (threads, elements) where several threads share the work.
             starts: first element of each weight's gradient in a row, then of each bias's.
+
+        Raises:
+            RuntimeError: the memory of a weight or bias was replaced since the forward pass.
         """
+        kept.network.check()
         size, half, tiles = cotangent.element_size(), kept.network.layers, self.tiles(kept.points.shape[0])
         base, given = into.data_ptr(), cotangent.data_ptr()
 
@@ -196,7 +199,9 @@ class Kept:
         Returns:
             Shares the parameters and the room.
         """
-        return replace(self, points=self.points[start:stop], room=self.room._replace(threads=1, stride=0), rooms=None)
+        room = self.room._replace(threads=1, stride=0, slots=self.room.slot)
+        work = self.work.new_empty(room.slot + 2 * room.scratch)
+        return replace(self, points=self.points[start:stop], room=room, work=work, rooms=None)
 
     def arguments(self, thread: int, tiles: int) -> list:
         """Return the arguments that both programs begin with.

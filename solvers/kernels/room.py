@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+HELD_BYTES = 2**27
+"""Of room that waits to be used again, at most; more is given back to the system."""
+
 
 class Room(NamedTuple):
     """How the room for tiles is divided.
@@ -53,5 +56,6 @@ class Rooms:
         Args:
             room: from `take`, needed no more.
         """
-        if len(self._free) < 4:
+        held = sum(other.numel() * other.element_size() for other in self._free)
+        if len(self._free) < 4 and held + room.numel() * room.element_size() <= HELD_BYTES:
             self._free.append(room)

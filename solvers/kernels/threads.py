@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import lru_cache
 
 
@@ -35,6 +35,21 @@ def share(threads: int, work: Callable[[int], None]) -> None:
         work(0)
         return
     others = [_pool().submit(work, thread) for thread in range(1, threads)]
-    work(0)
+    try:
+        work(0)
+    finally:
+        # Whatever interrupts this thread, the others still write into memory that must not be freed before.
+        _wait(others)
     for other in others:
         other.result()
+
+
+def _wait(others: list[Future]) -> None:
+    interrupted = None
+    while not all(other.done() for other in others):
+        try:
+            wait(others)
+        except KeyboardInterrupt as interrupt:
+            interrupted = interrupt
+    if interrupted is not None:
+        raise interrupted

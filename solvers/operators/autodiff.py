@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solvers.jet import Jet
+from solvers.jet import Jet, axes_of
 from solvers.operators.operator import Network, reachable_partials
 from solvers.points import Points
 
@@ -98,19 +98,20 @@ class AutoDiffPlan:
 
         def partial(letters: str) -> Tensor:
             if letters not in known:
-                parent = letters[:-1]
+                *before, last = axes_of(letters, self.points.axes)
+                parent = "".join(self.points.axes[i] for i in before)
                 if parent not in gradients:
                     gradients[parent] = _gradient(partial(parent), rows)
-                known[letters] = gradients[parent][:, self.points.axes.index(letters[-1])]
+                known[letters] = gradients[parent][:, last]
             return known[letters]
 
         return {letters: partial(letters) for letters in self.singles}
 
     def _forward(self, network: Network, letters: str) -> Tensor:
         function = network
-        for axis in letters:
+        for axis in axes_of(letters, self.points.axes):
             direction = torch.zeros_like(self.rows)
-            direction[:, self.points.axes.index(axis)] = 1.0
+            direction[:, axis] = 1.0
             function = _directional(function, direction)
         return function(self.rows)
 

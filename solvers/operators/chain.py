@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
+from torch.nn.modules import module as torch_module
 
 from solvers.networks import Atan, Gaussian, Sine
 
@@ -21,6 +21,15 @@ ACTIVATIONS = {
     Atan: "atan",
 }
 """Modules without parameters, and the series' method that they are."""
+
+
+GLOBAL_HOOKS = (
+    torch_module._global_forward_hooks,
+    torch_module._global_forward_pre_hooks,
+    torch_module._global_backward_hooks,
+    torch_module._global_backward_pre_hooks,
+)
+"""Torch's own tables of what runs beside every module; whoever fills one expects to be called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +51,12 @@ class Chain:
         """Weights, then biases."""
         return self.weights + self.biases
 
-    def in_order(self) -> list[Tensor]:
-        """Return the parameters as `network.parameters()` does: layer by layer, each once.
-
-        Returns:
-            Weights and biases.
-        """
-        interleaved: list[Tensor] = [None] * (2 * len(self.weights))
-        interleaved[::2], interleaved[1::2] = self.weights, self.biases
-        return interleaved if len(set(interleaved)) == len(interleaved) else list(dict.fromkeys(interleaved))
-
 
 def find_chain(network: object) -> Chain | None:
     """Return the chain that a network is, or None.
 
     Weight normalisation and other reparametrisations of a layer are part of the chain; hooks, subclasses with a
-    `forward` of their own, and layers in another order are not.
+    `forward` of their own, layers in another order or that do not fit, and other devices than the CPU are not.
 
     Args:
         network: anything.
@@ -72,7 +71,7 @@ def find_chain(network: object) -> Chain | None:
         True
     """
     layers: list[nn.Module] = []
-    if _global_forward_hooks or _global_forward_pre_hooks:
+    if any(GLOBAL_HOOKS):
         return None
     if not _unrolled(network, layers) or len(layers) % 2 == 0:
         return None
@@ -87,13 +86,23 @@ def find_chain(network: object) -> Chain | None:
         weight = layer._parameters.get("weight")
         weights.append(layer.weight if weight is None else weight)
         biases.append(layer.bias)
-    first = weights[0]
-    if any(weight.dtype != first.dtype or weight.device != first.device for weight in weights):
-        return None
     if any(bias is None for bias in biases):
         pairs = zip(weights, biases, strict=True)
         biases = [weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in pairs]
-    return Chain(name, tuple(weights), tuple(biases))
+    return Chain(name, tuple(weights), tuple(biases)) if _fits(weights, biases) else None
+
+
+def _fits(weights: list[Tensor], biases: list[Tensor]) -> bool:
+    """Return whether the layers follow one another: compiled code looks at addresses alone, torch would refuse."""
+    width, dtype = weights[0].shape[-1], weights[0].dtype
+    for weight, bias in zip(weights, biases, strict=True):
+        shape = weight.shape
+        if len(shape) != 2 or shape[1] != width or bias.dim() != 1 or bias.shape[0] != shape[0]:
+            return False
+        if weight.dtype is not dtype or bias.dtype is not dtype or not (weight.is_cpu and bias.is_cpu):
+            return False
+        width = shape[0]
+    return True
 
 
 def _unrolled(module: object, layers: list[nn.Module]) -> bool:
@@ -111,7 +120,7 @@ def _changed(module: nn.Module) -> bool:
     """Return whether calling a module runs more or other code than its class says."""
     own = module.__dict__
     hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
-    return bool(hooked) or "forward" in own
+    return bool(hooked) or "forward" in own or type(module).__call__ is not nn.Module.__call__
 
 
 def _is_linear(module: nn.Module) -> bool:
@@ -120,7 +129,9 @@ def _is_linear(module: nn.Module) -> bool:
 
 def _activation(module: nn.Module) -> str | None:
     name = ACTIVATIONS.get(type(module))
-    if (name == "gelu" and module.approximate != "none") or (name == "softplus" and module.beta != 1):
+    if (name == "gelu" and module.approximate != "none") or (
+        name == "softplus" and (module.beta != 1 or module.threshold < 20)
+    ):
         return None
     return name
 

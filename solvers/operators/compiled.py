@@ -137,11 +137,12 @@ def _once(cotangents: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence
 
 class _Propagate(Function):
     @staticmethod
-    def forward(ctx, kernel, combination, points, directions, *parameters):
+    def forward(ctx, kernel, combination, keep, points, directions, *parameters):
         half = len(parameters) // 2
-        rows, kept = kernel.forward(points, directions, parameters[:half], parameters[half:], any(ctx.needs_input_grad))
-        ctx.kernel, ctx.kept, ctx.combination = kernel, kept, combination
-        ctx.parameters, ctx.versions = parameters, [parameter._version for parameter in parameters]
+        rows, kept = kernel.forward(points, directions, parameters[:half], parameters[half:], keep)
+        ctx.kernel, ctx.kept, ctx.combination, ctx.parameters = kernel, kept, combination, parameters
+        # Tensors of inference mode have no version, and no gradient.
+        ctx.versions = [parameter._version for parameter in parameters] if keep else []
         return combination.partials(rows)
 
     @staticmethod
@@ -152,11 +153,18 @@ class _Propagate(Function):
                 "a parameter needed for the gradient was modified by an inplace operation since the network was "
                 "evaluated: evaluate the plan again before asking for gradients"
             )
+        if ctx.kept is None:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time: what the first backward needed has been freed; "
+                "specify retain_graph=True there"
+            )
         plain = [cotangent.detach() for cotangent in cotangents] if torch.is_grad_enabled() else cotangents
         with _one_at_a_time(cotangents):
             flat = ctx.kernel.gradients(ctx.kept, ctx.combination.adjoint(plain))
         gradients = torch._C._nn.unflatten_dense_tensors(flat, ctx.parameters)
-        return None, None, None, None, *_once(cotangents, gradients)
+        if not torch._C._autograd._get_current_graph_task_keep_graph():
+            ctx.kept = None
+        return None, None, None, None, None, *_once((*cotangents, *ctx.parameters), gradients)
 
 
 def propagate(
@@ -178,7 +186,8 @@ def propagate(
 
     parameters = [parameter.contiguous() for parameter in chain.parameters]
     compiled = kernel(chain.activation, layout, points.dtype)
-    return _Propagate.apply(compiled, combination, points, directions, *parameters)
+    keep = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
+    return _Propagate.apply(compiled, combination, keep, points, directions, *parameters)
 
 
 class _Activate(Function):
@@ -194,7 +203,7 @@ class _Activate(Function):
         (saved,) = ctx.saved_tensors
         with torch.no_grad(), _one_at_a_time((cotangent,)):
             gradient = ctx.kernel.backward(saved, cotangent.contiguous())
-        return None, *_once((cotangent,), (gradient,))
+        return None, *_once((cotangent, saved), (gradient,))
 
 
 class CompiledSeries(Series):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement, product
-from types import MappingProxyType
 
 import numpy as np
 
-from solvers.jet import NORMAL, TIME, canonical, parse_partial
+from solvers.jet import NORMAL, TIME, axes_of, canonical, parse_partial
 from solvers.layout import Group, Layout
 
 MAX_PURE_ORDER = 30
@@ -27,6 +25,9 @@ MAX_MIXED_AXES = 3
 
 _EXACT = 1e-12
 """Largest residual of a representation that counts as exact, relative to the target."""
+
+AUTODIFF_ORDER = 10
+"""What nested differentiation reaches, where directions do not."""
 
 _RANK = 1e-10
 """Singular values below this fraction of the largest are zero: the direction sets in use stay above 1e-2."""
@@ -144,13 +145,13 @@ def _check_reach(letters: str, name: str, axes: tuple[str, ...]) -> None:
         problem = f"a partial of order {MAX_PURE_ORDER} at most, came {order}"
     else:
         return
-    raise ValueError(f"expected {problem} ({letters!r} in {name!r}): use AutoDiff(), which takes any partial")
+    nested = order <= AUTODIFF_ORDER
+    advice = "use AutoDiff()" if nested else "ask for a lower order, no operator here reaches this one"
+    raise ValueError(f"expected {problem} ({letters!r} in {name!r}): {advice}")
 
 
 def _monomial(letters: str, axes: tuple[str, ...]) -> Monomial:
-    # Longest first: the aliases also serve axes named x1 ... x10.
-    pattern = "|".join(sorted(map(re.escape, axes), key=len, reverse=True))
-    return tuple(sorted(axes.index(axis) for axis in re.findall(pattern, letters)))
+    return tuple(sorted(axes_of(letters, axes)))
 
 
 def _by_axes(names: Iterable[str], axes: tuple[str, ...]) -> list[str]:
@@ -490,7 +491,7 @@ def _combine(layout: Layout, vectors: np.ndarray, wanted: Mapping[str, Form]) ->
             combinations[name][rows] = weights * math.factorial(order)
     for array in (vectors, *combinations.values()):
         array.setflags(write=False)
-    return Directions(layout, vectors, MappingProxyType(combinations), MappingProxyType(amplifications))
+    return Directions(layout, vectors, combinations, amplifications)
 
 
 def _system(

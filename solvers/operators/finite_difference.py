@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from solvers.jet import Jet
+from solvers.jet import Jet, axes_of
 from solvers.operators.operator import Network, reachable_partials
 from solvers.points import Points
 
@@ -116,10 +116,11 @@ class FiniteDifference:
         return FiniteDifferencePlan(points, singles, rows, like.new_tensor(weights), stencils)
 
     def _stencil(self, letters: str, points: Points) -> Stencil:
-        if len(set(letters)) > 2:
+        along = axes_of(letters, points.axes)
+        if len(set(along)) > 2:
             raise ValueError(f"FiniteDifference mixes at most two axes in a partial, came {letters!r}: use AutoDiff()")
-        lines = [central_weights(letters.count(axis), self.order) for axis in points.axes]
-        power = len(letters)
+        lines = [central_weights(along.count(i), self.order) for i in range(len(points.axes))]
+        power = len(along)
         size = math.prod(sum(abs(w) for w in weights) for _, weights, _ in lines)
         constant = sum(abs(c) for _, _, c in lines)
         eps = torch.finfo(points.interior.dtype).eps

@@ -7,11 +7,15 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from solvers.jet import Jet, single_partials
+from solvers.jet import Jet, axes_of, single_partials
 from solvers.points import Points
 
 Network = Callable[[Tensor], Tensor]
 """Anything that maps (n, axes) points to (n, components) values: a module, or a function."""
+
+
+HIGHEST = 30
+"""Order that Taylor propagation reaches along one axis."""
 
 
 class Plan(Protocol):
@@ -83,11 +87,15 @@ def reachable_partials(operator: Operator, points: Points, partials: Sequence[st
     """
     if not sum(points.counts):
         raise ValueError("expected at least one point to differentiate at, came none")
+    if isinstance(partials, str):
+        raise ValueError(f"expected a list of partials, came the text {partials!r}: write [{partials!r}]")
     singles = single_partials(partials, points.axes)
-    highest = max(singles, key=len)
-    if len(highest) > operator.max_partial:
+    highest = max(singles, key=lambda letters: len(axes_of(letters, points.axes)))
+    order = len(axes_of(highest, points.axes))
+    if order > operator.max_partial:
+        advice = "use TangentProp()" if order <= HIGHEST else "no operator here reaches that"
         raise ValueError(
             f"{type(operator).__name__} reaches derivatives up to order {operator.max_partial}, "
-            f"{highest!r} has order {len(highest)}: use AutoDiff()"
+            f"{highest!r} has order {order}: {advice}"
         )
     return singles

@@ -11,7 +11,7 @@ from torch import nn
 
 from solvers.series import Series
 
-Rule = Callable[[nn.Module, Series], Series]
+Rule = Callable[..., Series]
 
 RULES: dict[type[nn.Module], Rule] = {}
 
@@ -24,7 +24,8 @@ def register_rule(module_type: type[nn.Module], rule: Rule) -> None:
 
     Args:
         module_type: class of modules.
-        rule: (module, series) -> series; the series behaves as a tensor of shape (n, width).
+        rule: (module, series) -> series; the series behaves as a tensor of shape (n, width). Further arguments of
+            `forward` are handed on.
 
     Raises:
         TypeError: no class of modules.
@@ -99,8 +100,9 @@ def rules_applied(network: object) -> Iterator[None]:
             del module.forward
 
 
-def _forward(module: nn.Module, rule: Rule, plain: Callable, x, *others):
-    return rule(module, x) if isinstance(x, Series) else plain(x, *others)
+def _forward(module: nn.Module, rule: Rule, plain: Callable, *args, **kwargs):
+    given = any(isinstance(value, Series) for value in (*args, *kwargs.values()))
+    return rule(module, *args, **kwargs) if given else plain(*args, **kwargs)
 
 
 def _innermost(error: BaseException) -> nn.Module | None:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from solvers.jet import Jet
+from solvers.layout import Layout
 from solvers.operators.autodiff import AutoDiff
 from solvers.operators.chain import Chain, find_chain, is_plain
 from solvers.operators.combination import Combination
 from solvers.operators.compiled import MAX_ORDER, MAX_ROWS, CompiledSeries, compilable, propagate, within_reach
+from solvers.operators.detached import Detached, flat_gradient, flat_starts
 from solvers.operators.directions import Directions, choose_directions
-from solvers.operators.operator import Network, reachable_partials
+from solvers.operators.operator import HIGHEST, Network, reachable_partials
 from solvers.operators.partitions import MAX_ORDER as MAX_PARTITION_ORDER
 from solvers.operators.partitions import PartitionSeries
 from solvers.operators.rules import has_rules, rules_applied
 from solvers.points import Points
 from solvers.series import Series
-
-if TYPE_CHECKING:
-    from solvers.kernels.perceptron import Kept, Kernel
 
 BACKENDS = ("auto", "fused", "layerwise", "taylor", "partitions", "nested")
 RULES = ("recurrence", "partitions")
@@ -79,7 +77,7 @@ class TangentProp:
     @property
     def max_partial(self) -> int:
         """Thirty for one axis, where float32 still holds the coefficients; six for mixed partials."""
-        return {"partitions": MAX_PARTITION_ORDER, "nested": AutoDiff().max_partial}.get(self._fixed, 30)
+        return {"partitions": MAX_PARTITION_ORDER, "nested": AutoDiff().max_partial}.get(self._fixed, HIGHEST)
 
     @property
     def exact(self) -> bool:
@@ -113,7 +111,7 @@ class TangentProp:
                 f"backend {self._fixed!r} reaches order {MAX_ORDER} and {MAX_ROWS} rows, came order "
                 f"{directions.layout.order} and {directions.layout.rows} rows: use backend='auto' or 'taylor'"
             )
-        return TangentPropPlan(points, tuple(partials), singles, self._fixed, directions)
+        return TangentPropPlan(points, singles, self._fixed, directions)
 
 
 @dataclass(eq=False)
@@ -122,7 +120,6 @@ class TangentPropPlan:
 
     Args:
         points: where.
-        partials: as they were asked for.
         singles: the single derivatives behind them.
         requested: the operator's backend.
         directions: rows of the series, and what they combine to.
@@ -130,7 +127,6 @@ class TangentPropPlan:
     """
 
     points: Points
-    partials: tuple[str, ...]
     singles: tuple[str, ...]
     requested: str
     directions: Directions
@@ -144,8 +140,11 @@ class TangentPropPlan:
         self.names = tuple(self.directions.combinations)
         self.combination = Combination(np.stack(list(self.directions.combinations.values())), self.rows)
 
+    def __repr__(self) -> str:
+        return f"TangentPropPlan({self.layout.rows} rows at {len(self.rows)} points, backend={self.backend!r})"
+
     @property
-    def layout(self):
+    def layout(self) -> Layout:
         """Rows of the series that is propagated."""
         return self.directions.layout
 
@@ -162,13 +161,17 @@ class TangentPropPlan:
             ValueError: a network that does not fit the points, or that the backend asked for cannot take.
             TypeError: a module that a series cannot pass; the message names it and says what to do.
         """
+        network = _unwrapped(network)
         self.backend, chain = self.choose(network)
+        if chain is None and isinstance(network, nn.Module):
+            self._check_dtype(network, next(network.parameters(), None))
         if self.backend == "nested":
             return AutoDiff().plan(self.points, self.singles)(network)
         if chain is not None:
             partials = propagate(chain, self.rows, self.vectors, self.layout, self.combination)
         else:
-            partials = self.combination.partials(self.coefficients(network))
+            kind = {"layerwise": CompiledSeries, "partitions": PartitionSeries}.get(self.backend, Series)
+            partials = self.combination.partials(self.coefficients(network, kind.along(*self.line)))
         return self.jet(partials)
 
     def choose(self, network: Network) -> tuple[str, Chain | None]:
@@ -209,17 +212,26 @@ class TangentPropPlan:
                 f"{type(network).__name__} takes {inputs} inputs, the points have the {axes} axes "
                 f"{', '.join(self.points.axes)}: give them the same number"
             )
-        if chain.weights[0].dtype != self.rows.dtype:
+        self._check_dtype(network, chain.weights[0])
+
+    def _check_dtype(self, network: Network, parameter: Tensor | None) -> None:
+        if parameter is not None and parameter.dtype != self.rows.dtype:
             raise ValueError(
-                f"{type(network).__name__} is in {chain.weights[0].dtype}, the points are in {self.rows.dtype}: "
+                f"{type(network).__name__} is in {parameter.dtype}, the points are in {self.rows.dtype}: "
                 f"use network.to(dtype) or points.to(dtype=dtype)"
             )
 
-    def coefficients(self, network: Network) -> Tensor:
+    @property
+    def line(self) -> tuple[Tensor, Tensor, Layout]:
+        """Points, directions and layout: what a series needs to begin with."""
+        return self.rows, self.vectors, self.layout
+
+    def coefficients(self, network: Network, series: Series) -> Tensor:
         """Return the network's series at the points, by passing a series through it.
 
         Args:
             network: maps (n, axes) to (n, components).
+            series: the points' own, of any kind.
 
         Returns:
             (rows, n, components), normalised.
@@ -227,9 +239,9 @@ class TangentPropPlan:
         Raises:
             ValueError: values that are not (n, components).
         """
-        kind = {"layerwise": CompiledSeries, "partitions": PartitionSeries}.get(self.backend, Series)
+        series.recording = torch.is_grad_enabled()
         with rules_applied(network):
-            values = network(kind.along(self.rows, self.vectors, self.layout))
+            values = network(series)
         expected = len(self.rows)
         if not isinstance(values, Series | Tensor) or len(values.shape) != 2 or len(values) != expected:
             came = tuple(values.shape) if isinstance(values, Series | Tensor) else type(values).__name__
@@ -281,11 +293,10 @@ class TangentPropPlan:
         inner = self._extended[order, axis]
         jet = inner(network)
         self.backend = inner.backend
-        scale = [1.0]
-        for j in range(1, order + 1):
-            scale.append(scale[-1] / j)
+        if order < 0:
+            raise ValueError(f"expected an order of 0 or above, came {order}")
         values = {
-            letters: Series(torch.stack([jet[letters + axis * j] * scale[j] for j in range(order + 1)]))
+            letters: Series(torch.stack([jet[letters + axis * j] / math.factorial(j) for j in range(order + 1)]))
             for letters in self.singles
         }
         return Jet(jet.axes, values, jet.counts, jet.normals)
@@ -313,37 +324,36 @@ class TangentPropPlan:
             raise ValueError(f"expected one of the axes {', '.join(axes)} to differentiate along, came {along!r}")
         return along or axes[0]
 
-    def value_and_grad(self, network: nn.Module, loss: Callable[[Jet], Tensor]) -> tuple[Tensor, Tensor]:
-        """Return a loss of the jet and its gradient, without an autograd graph of the network.
+    def value_and_grad(
+        self, network: nn.Module, loss: Callable[[Jet], Tensor], parameters: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return a loss of the jet and its gradient, without an autograd graph of the network's derivatives.
 
         Args:
             network: a module.
-            loss: jet -> scalar.
+            loss: jet -> scalar; it may use the network in other ways too.
+            parameters: in whose order; those of `network.parameters()` that are trained by default. Walking a module
+                takes about 30 us: hand the list over where that matters.
 
         Returns:
-            The loss, and its gradient to the trainable parameters, flat, in the order of `network.parameters()`.
+            The loss, and its gradient, flat.
 
         Raises:
-            ValueError: a network without trainable parameters.
+            TypeError: no module, and no parameters given.
+            ValueError: nothing to train.
         """
-        detached = self.detached(network)
-        # A chain knows its parameters, in the network's order; walking the modules takes longer than a small network.
-        known = network.parameters() if detached is None else detached.chain.in_order()
-        parameters = [p for p in known if p.requires_grad]
+        if parameters is None:
+            if not isinstance(network, nn.Module):
+                raise TypeError(
+                    f"expected a module, came {type(network).__name__}: give parameters=[...] for a function"
+                )
+            parameters = [p for p in network.parameters() if p.requires_grad]
         if not parameters:
             raise ValueError(f"{type(network).__name__} has no trainable parameter")
-        if detached is None:
-            value = loss(self(network))
-            gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
-            return value.detach(), torch.cat([g.reshape(-1) for g in gradients])
-        value = loss(detached.jet)
-        cotangents = torch.autograd.grad(value, detached.leaves, materialize_grads=True)
-        if len(parameters) == len(detached.chain.parameters):
-            return value.detach(), detached.gradient(cotangents)
-        sizes = [p.numel() for p in parameters]
-        starts = dict(zip(parameters, accumulate(sizes[:-1], initial=0), strict=True))
-        flat = cotangents[0].new_zeros(sum(sizes))
-        detached.pull_back(cotangents, flat, starts)
+        with torch.enable_grad():
+            detached = self.detached(network)
+            value = loss(self(network) if detached is None else detached.jet)
+            flat = flat_gradient(value, [detached] if detached else [], flat_starts(parameters))
         return value.detach(), flat
 
     def detached(self, network: Network) -> Detached | None:
@@ -355,8 +365,10 @@ class TangentPropPlan:
         Returns:
             None unless the backend is "fused" and weights and biases are parameters themselves, trainable or frozen.
         """
-        self.backend, chain = self.choose(network)
-        if chain is None or not all(p.is_leaf and p.is_contiguous() for p in chain.parameters):
+        self.backend, chain = self.choose(_unwrapped(network))
+        if chain is None or not all(
+            p.is_leaf and p.is_contiguous() and not p._backward_hooks for p in chain.parameters
+        ):
             return None
         from solvers.kernels.perceptron import kernel
 
@@ -366,60 +378,6 @@ class TangentPropPlan:
         return Detached(self.jet(leaves), leaves, chain, self.combination, compiled, kept)
 
 
-@dataclass(frozen=True, eq=False)
-class Detached:
-    """A jet of leaves: it depends on nothing before, and an adjoint leads on from it to the network's parameters.
-
-    Args:
-        jet: partials.
-        leaves: the same, in the plan's order.
-        chain: the network.
-        combination: of the series' rows to partials.
-        kernel: compiled program.
-        kept: what its backward pass needs.
-    """
-
-    jet: Jet
-    leaves: Sequence[Tensor]
-    chain: Chain
-    combination: Combination
-    kernel: Kernel
-    kept: Kept
-
-    def gradient(self, cotangents: Sequence[Tensor]) -> Tensor:
-        """Return the gradient in the order of `network.parameters()`, all of them trainable and used once.
-
-        Args:
-            cotangents: of the leaves.
-
-        Returns:
-            1-D.
-        """
-        return self.kernel.gradients(self.kept, self.combination.adjoint(cotangents), layer_by_layer=True)
-
-    def pull_back(
-        self,
-        cotangents: Sequence[Tensor],
-        flat: Tensor,
-        starts: Mapping[Tensor, int],
-        part: tuple[int, int] | None = None,
-    ) -> None:
-        """Add the parameters' gradients into a flat buffer.
-
-        Args:
-            cotangents: of the leaves.
-            flat: the buffer, contiguous.
-            starts: parameter -> its first element there; gradients of others are dropped.
-            part: first point and end of the points that count; all by default.
-        """
-        rows, kept = self.combination.adjoint(cotangents), self.kept
-        if part is not None:
-            rows, kept = rows[:, slice(*part)].contiguous(), kept.part(*part)
-        parameters = self.chain.parameters
-        if kept.room.threads == 1 and all(parameter in starts for parameter in parameters):
-            self.kernel.add_gradients(kept, rows, flat, [starts[parameter] for parameter in parameters])
-            return
-        own = self.kernel.gradients(kept, rows)
-        for parameter, piece in zip(parameters, own.split([p.numel() for p in parameters]), strict=True):
-            if parameter in starts:
-                flat[starts[parameter] : starts[parameter] + len(piece)] += piece
+def _unwrapped(network: Network) -> Network:
+    """Return what torch.compile wraps, the same network: a series cannot pass the wrapper."""
+    return network._orig_mod if type(network).__name__ == "OptimizedModule" else network

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from solvers.operators.detached import Detached, flat_gradient, flat_starts
 
 
 class Evaluated(Protocol):
@@ -22,25 +23,6 @@ class Evaluated(Protocol):
     @property
     def gradient(self) -> Tensor:
         """Its gradient, (parameters,)."""
-        ...
-
-
-class Detached(Protocol):
-    """A function of the parameters whose values autograd sees as leaves."""
-
-    @property
-    def leaves(self) -> Sequence[Tensor]:
-        """The function's values."""
-        ...
-
-    def pull_back(self, cotangents: Sequence[Tensor], flat: Tensor, starts: Mapping[Tensor, int]) -> None:
-        """Add the parameters' gradients into a flat buffer.
-
-        Args:
-            cotangents: of the leaves.
-            flat: the buffer.
-            starts: parameter -> its first element there.
-        """
         ...
 
 
@@ -131,8 +113,7 @@ class FlatParameters:
         self._bounds = dict(bounds or {})
         leaves = self.leaves
         self.vector = torch.cat([leaf.detach().reshape(-1) for leaf in leaves])
-        ends = list(accumulate((leaf.numel() for leaf in leaves), initial=0))
-        self.starts = dict(zip(leaves, ends[:-1], strict=True))
+        self.starts = flat_starts(leaves)
         for leaf, start in self.starts.items():
             leaf.data = self.vector[start : start + leaf.numel()].view(leaf.shape)
 
@@ -140,7 +121,8 @@ class FlatParameters:
     def clamp(self) -> None:
         """Project the coefficients onto their bounds, in place."""
         for name, (low, high) in self._bounds.items():
-            self.coefficients[name].clamp_(low, high)
+            # Through the vector, whose version says that everything computed from it is out of date.
+            self.part(self.vector, self.coefficients[name]).clamp_(low, high)
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -165,19 +147,12 @@ class FlatParameters:
 
         Args:
             value: scalar with a graph, which is freed.
-            detached: parts of the graph that end in a leaf and lead on to the parameters by an adjoint of their own.
+            detached: jets in it that were cut from the network.
 
         Returns:
             (parameters,).
         """
-        leaves = [leaf for part in detached for leaf in part.leaves]
-        gradients = torch.autograd.grad(value, [*leaves, *self.leaves], materialize_grads=True)
-        flat, first = flatten(gradients[len(leaves) :]), 0
-        for part in detached:
-            end = first + len(part.leaves)
-            part.pull_back(gradients[first:end], flat, self.starts)
-            first = end
-        return flat
+        return flat_gradient(value, detached, self.starts)
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:

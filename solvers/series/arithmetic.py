@@ -57,6 +57,9 @@ class Arithmetic:
     def __pow__(self, exponent: Arithmetic | Tensor | float) -> Self:
         if isinstance(exponent, Tensor) and not exponent.dim() and not exponent.requires_grad:
             exponent = exponent.item()
+        if isinstance(exponent, Tensor) and not exponent.requires_grad and _are_natural(exponent):
+            # A power is exact where the value is 0 or below, which a logarithm is not.
+            return sum((exponent == e).to(self.dtype) * self ** float(e) for e in exponent.unique())
         if isinstance(exponent, Arithmetic | Tensor):
             return (self.log() * exponent).exp()
         if not isinstance(exponent, Real):
@@ -142,3 +145,7 @@ def _matrix_product(a: Arithmetic, b: Arithmetic) -> Arithmetic:
             f"write vectors as (a * b).sum(-1)"
         )
     return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
+
+
+def _are_natural(exponent: Tensor) -> bool:
+    return bool(((exponent == exponent.round()) & (exponent >= 0)).all()) and exponent.numel() > 0

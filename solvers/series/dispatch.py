@@ -136,7 +136,10 @@ _ARITHMETIC = {
     "cat concat concatenate": _join(torch.cat),
     "stack": _join(torch.stack),
     "einsum": _einsum,
-    "softmax": lambda z, dim=-1, _stacklevel=3, dtype=None: z.softmax(dim),
+    # Without a dimension torch takes the first of 1 or 3, and the second of 2 or more.
+    "softmax": lambda z, dim=None, _stacklevel=3, dtype=None: z.softmax(
+        dim if dim is not None else 0 if z.ndim in (0, 1, 3) else 1
+    ),
     "layer_norm": _layer_norm,
     "mish": lambda z: z * z.softplus().tanh(),
     "logsigmoid": lambda z: -(-z).softplus(),

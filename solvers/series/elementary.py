@@ -74,11 +74,18 @@ class ElementaryFunctions:
 
         Args:
             beta: sharpness.
-            threshold: accepted and not used: torch's softplus turns linear above it, this one stays smooth.
+            threshold: 20 or above, where torch's softplus turns linear and is 2e-9 off; this one stays smooth.
 
         Returns:
             The same layout and shape.
+
+        Raises:
+            TypeError: a lower threshold, a function with a kink.
         """
+        if threshold < 20:
+            raise TypeError(
+                f"expected a softplus with a threshold of 20 or above, came {threshold}: it has a kink there"
+            )
         return self._apply("softplus") if beta == 1 else (self * beta)._apply("softplus") / beta
 
     def softmax(self, dim: int = -1) -> Self:

@@ -120,7 +120,16 @@ class Series(Dispatched, Arithmetic, ElementaryFunctions):
             lines = lines[group.directions :]
         return cls(torch.cat(blocks), layout)
 
+    recording: bool | None = None
+    """Whether gradients were recorded when the series set out through a network; None where nobody asks."""
+
     def _like(self, coefficients: Tensor, layout: Layout | None = None) -> Series:
+        if self.recording is not None and self.recording != torch.is_grad_enabled():
+            raise TypeError(
+                "a part of the network switches the recording of gradients (torch.no_grad, or an autograd.Function of "
+                "its own), and what is constant then cannot be told: use AutoDiff(), or give the module that does it "
+                "a rule by solvers.register_rule(ModuleType, rule)"
+            )
         result = object.__new__(type(self))
         result.__dict__.update(self.__dict__)
         result.coefficients = coefficients

@@ -240,7 +240,7 @@ def test_results_are_shared_and_therefore_read_only():
     ("partials", "axes", "message"),
     [
         (("xxxxxxy",), XY, r"mixed partial of order 6 at most, came 7 .*AutoDiff\(\)"),
-        (("x" * 31,), XY, r"order 30 at most, came 31 .*AutoDiff\(\)"),
+        (("x" * 31,), XY, r"order 30 at most, came 31 .*no operator here reaches"),
         (
             ("x+abcd",),
             ("a", "b", "c", "d", "x"),

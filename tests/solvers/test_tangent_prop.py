@@ -1,6 +1,5 @@
 """Taylor propagation beyond the operator contract: series of residuals, the one-call gradient, backends, refusals."""
 
-import importlib
 import math
 import pickle
 
@@ -8,11 +7,18 @@ import pytest
 import sympy
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import remove_parametrizations
 
-from solvers import MLP, AutoDiff, Points, Series, TangentProp, Torch, problems, train
+from solvers import MLP, AutoDiff, Points, TangentProp, Torch, TwoLayer, problems, register_rule, train
 from solvers.functions import exp, sin
+from solvers.jacobian import jacobian
 from solvers.networks.substitution import call_with
+from solvers.objective import Objective
 from solvers.operators import compiled
+from solvers.operators.chain import find_chain
+from solvers.operators.rules import RULES
+from solvers.problems import Coefficient, Problem
 
 BACKENDS = ("fused", "layerwise", "taylor", "partitions", "nested")
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -66,10 +72,8 @@ def test_series_of_a_residual_in_two_dimensions_equal_nested_differentiation(alo
     plan = TangentProp(backend=backend).plan(points, ["", "xx+yy", "xy"])
     found = residual(plan.series(net, order, along), plan.variable(order, along), {}).derivatives()
     x = points.interior.clone().requires_grad_(True)
-    moved = Points(x, axes="xy")
     column = "xy".index(along)
     value = nested_residual(net, x, residual)
-    assert moved.axes == ("x", "y")
     for m in range(order + 1):
         scale = max(1.0, float(value.detach().abs().max()))
         assert float((found[m] - value).detach().abs().max()) <= 1e-12 * scale
@@ -220,8 +224,10 @@ def test_importing_solvers_compiles_and_loads_no_compiler():
 def test_operators_are_values():
     assert pickle.loads(pickle.dumps(TangentProp(backend="taylor"))) == TangentProp(backend="taylor")
     assert repr(TangentProp(rule="partitions")) == "TangentProp(rule='partitions', backend='auto')"
-    assert importlib.import_module("solvers").TangentProp is TangentProp
-    assert isinstance(Series.variable(torch.zeros(1, 1), 2), Series)
+    plan = TangentProp().plan(line(), ["xx"])
+    copied = pickle.loads(pickle.dumps(plan))
+    assert torch.equal(copied(network())["xx"], plan(network())["xx"])
+    assert repr(plan) == "TangentPropPlan(3 rows at 9 points, backend='fused')"
 
 
 # Bad input.
@@ -318,3 +324,261 @@ def test_first_and_second_derivatives_of_jets_in_the_parameters(operator, partia
     start = tuple(p.detach().clone().requires_grad_(True) for p in net.parameters())
     assert torch.autograd.gradcheck(partial, start, atol=1e-6, fast_mode=False)
     assert torch.autograd.gradgradcheck(partial, start, atol=1e-5, fast_mode=True)
+
+
+# What a reader of the code found, each once a wrong number.
+
+
+def gradients_of(backend, net, loss, points=None):
+    plan = TangentProp(backend=backend).plan(points or line(), ["", "x", "xx", "xxx"])
+    return plan.value_and_grad(net, loss)
+
+
+@pytest.mark.parametrize("backend", ["fused", "layerwise", "taylor"])
+def test_a_loss_may_use_the_network_and_its_parameters_beside_the_jet(backend):
+    net = network()
+    edge = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+
+    def loss(jet):
+        return sum_of_squares(jet) + net(edge).square().sum() + 0.1 * sum(p.square().sum() for p in net.parameters())
+
+    _, gradient = gradients_of(backend, net, loss)
+    jet = AutoDiff().plan(line(), ["", "x", "xx", "xxx"])(net)
+    expected = torch.autograd.grad(loss(jet), list(net.parameters()))
+    assert torch.allclose(gradient, torch.cat([g.reshape(-1) for g in expected]), rtol=1e-12, atol=1e-13)
+
+
+class Extended(nn.Sequential):
+    """A chain with a parameter of its own that only the loss uses."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(1, 5), nn.Tanh(), nn.Linear(5, 1))
+        self.scale = nn.Parameter(torch.tensor(1.7))
+
+
+def reordered():
+    net = nn.Sequential(nn.Linear(1, 5), nn.Tanh(), nn.Linear(5, 1))
+    weight_norm(net[0])
+    remove_parametrizations(net[0], "weight")
+    return net
+
+
+@pytest.mark.parametrize("make", [Extended, reordered])
+def test_the_flat_gradient_follows_the_networks_own_list_of_parameters(make):
+    torch.manual_seed(0)
+    net = make().double()
+
+    def loss(jet):
+        return sum_of_squares(jet) * getattr(net, "scale", 1.0)
+
+    _, gradient = gradients_of("fused", net, loss)
+    jet = AutoDiff().plan(line(), ["", "x", "xx", "xxx"])(net)
+    expected = torch.autograd.grad(loss(jet), list(net.parameters()), materialize_grads=True)
+    assert torch.allclose(gradient, torch.cat([g.reshape(-1) for g in expected]), rtol=1e-12, atol=1e-13)
+
+
+def unfitting():
+    wrong_width = nn.Sequential(nn.Linear(1, 40), nn.Tanh(), nn.Linear(3, 1)).double()
+    short_bias = network()
+    short_bias[2].bias = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    single_bias = network()
+    single_bias[2].bias.data = single_bias[2].bias.data.float()
+    return {"width": wrong_width, "bias": short_bias, "dtype": single_bias}
+
+
+@pytest.mark.parametrize("name", ["width", "bias", "dtype"])
+def test_layers_that_do_not_fit_are_left_to_torch(name):
+    net = unfitting()[name]
+    assert find_chain(net) is None
+    plan = TangentProp().plan(line(), ["xx"])
+    if name == "bias":
+        assert torch.allclose(plan(net)["xx"], AutoDiff().plan(line(), ["xx"])(net)["xx"], rtol=1e-12, atol=1e-13)
+    if name == "width":
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            plan(net)
+
+
+def test_what_a_class_does_beside_forward_is_never_passed_over():
+    class Tripled(nn.Sequential):
+        def __call__(self, x):
+            return 3 * super().__call__(x)
+
+    net = Tripled(*network())
+    assert torch.allclose(
+        TangentProp().plan(line(), ["xx"])(net)["xx"],
+        AutoDiff().plan(line(), ["xx"])(net)["xx"],
+        rtol=1e-12,
+        atol=1e-13,
+    )
+    hooked = network()
+    hooked[0].weight.register_hook(torch.zeros_like)
+    _, gradient = gradients_of("auto", hooked, sum_of_squares)
+    assert (gradient[:10] == 0).all()
+    assert (gradient[10:] != 0).any()
+
+
+@pytest.mark.parametrize("backend", ["fused", "layerwise"])
+def test_a_loss_that_is_linear_in_the_jet_is_refused_a_second_derivative_too(backend):
+    net = network()
+    weight = net[0].weight
+    value = TangentProp(backend=backend).plan(line(), ["x"])(net)["x"].mean() + weight.square().sum()
+    (first,) = torch.autograd.grad(value, weight, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"differentiated once"):
+        torch.autograd.grad(first.sum(), weight)
+
+
+def test_memory_given_to_a_parameter_anew_is_an_error_and_never_read():
+    net = network()
+    value = sum_of_squares(TangentProp().plan(line(), ["", "x", "xx", "xxx"])(net))
+    net[2].weight.data = torch.full_like(net[2].weight, 7.0)
+    with pytest.raises(RuntimeError, match="memory of a parameter was replaced"):
+        torch.autograd.grad(value, list(net.parameters()))
+
+
+def test_a_graph_that_was_freed_is_refused_and_one_that_was_kept_is_not():
+    net = network()
+    for retain in (True, False):
+        value = sum_of_squares(TangentProp().plan(line(), ["", "x", "xx", "xxx"])(net))
+        first = torch.autograd.grad(value, net[0].weight, retain_graph=retain)[0]
+        if retain:
+            assert torch.equal(torch.autograd.grad(value, net[0].weight)[0], first)
+        else:
+            with pytest.raises(RuntimeError, match="second time"):
+                torch.autograd.grad(value, net[0].weight)
+
+
+def test_a_network_that_stops_gradients_inside_is_refused():
+    def stopped(x):
+        with torch.no_grad():
+            inner = torch.sin(x)
+        return inner * x
+
+    with pytest.raises(TypeError, match=r"switches the recording of gradients.*use AutoDiff\(\)"):
+        TangentProp().plan(line(), ["x"])(stopped)
+    with torch.no_grad():
+        assert TangentProp().plan(line(), ["x"])(lambda x: torch.sin(x) * x)["x"].isfinite().all()
+
+
+def test_inference_mode_and_networks_without_biases():
+    net = TwoLayer(1, 6).double()
+    plan = TangentProp().plan(line(), ["xx"])
+    expected = plan(net)["xx"].detach()
+    with torch.inference_mode():
+        assert torch.equal(plan(net)["xx"], expected)
+
+
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice")
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.cat([x, x * x], dim=1).softmax(dim=1)[:, :1],
+        lambda x: nn.Softmax(dim=None)(torch.cat([x, x * x], dim=1))[:, :1],
+        lambda x: (x ** torch.arange(4.0, dtype=torch.float64)).sum(dim=1, keepdim=True),
+    ],
+)
+def test_softmax_and_powers_are_those_of_torch(function):
+    # Eight points leave out 0, where torch's own second derivative of a power is NaN.
+    jets = [op.plan(line(8), ["x", "xx"])(function) for op in (TangentProp(), AutoDiff())]
+    for letters in ("", "x", "xx"):
+        assert torch.allclose(jets[0][letters], jets[1][letters], rtol=1e-11, atol=1e-12)
+
+
+def test_a_softplus_with_a_kink_is_refused():
+    with pytest.raises(TypeError, match="threshold of 20 or above, came 1"):
+        TangentProp().plan(line(), ["x"])(nn.Sequential(nn.Linear(1, 3), nn.Softplus(threshold=1)).double())
+
+
+def test_a_rule_gets_every_argument():
+    class Scaled(nn.Module):
+        def forward(self, x, factor, shift=0.0):
+            return x.mul_(factor) + shift
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Scaled()
+
+        def forward(self, x):
+            return self.inner(x, 3.0, shift=1.0)
+
+    register_rule(Scaled, lambda module, x, factor, shift=0.0: factor * x + shift)
+    try:
+        jet = TangentProp().plan(line(), ["x"])(Outer())
+    finally:
+        del RULES[Scaled]
+    assert torch.equal(jet["x"], torch.full((9, 1), 3.0, dtype=torch.float64))
+    assert torch.equal(jet[""], 3 * line().interior + 1)
+
+
+def test_multiples_of_a_planned_sum_and_what_is_only_inside_it():
+    net = network(2)
+    jet = TangentProp().plan(plane(), ["laplacian"])(net)
+    assert torch.allclose(jet["-2xx - 2yy"], -2 * jet["laplacian"])
+    with pytest.raises(KeyError, match=r"'xx' was not planned, it is only inside the sum 'xx\+yy'"):
+        jet["xx"]
+    with pytest.raises(KeyError, match="'xx' was not planned"):
+        jet["xx+2yy"]
+
+
+@pytest.mark.parametrize("operator", [TangentProp(), AutoDiff()])
+def test_axes_with_names_of_several_letters_have_a_laplacian(operator):
+    axes = tuple(f"x{i}" for i in range(1, 13))
+    torch.manual_seed(0)
+    points = Points(torch.rand(5, 12).double(), axes=axes)
+    jet = operator.plan(points, ["laplacian"])(lambda x: (x**2 * torch.arange(1.0, 13.0).double()).sum(1, keepdim=True))
+    assert torch.allclose(jet["laplacian"], torch.full((5, 1), 156.0, dtype=torch.float64))
+
+
+def test_a_text_in_place_of_a_list_is_refused():
+    with pytest.raises(ValueError, match=r"expected a list of partials, came the text 'xx': write \['xx'\]"):
+        TangentProp().plan(line(), "xx")
+
+
+def test_the_jacobian_of_paired_faces_and_of_parameters_beside_linear_maps():
+    problem = problems.allen_cahn()
+    torch.manual_seed(0)
+    results = []
+    for operator in (TangentProp(), AutoDiff()):
+        points = problem.sample(interior=12, boundary=8, initial=5, seed=0)
+        torch.manual_seed(0)
+        objective = Objective(problem, MLP(2, [6]).double(), operator, points)
+        results.append(objective(objective.vector).jacobian)
+    assert torch.allclose(results[0], results[1], rtol=1e-10, atol=1e-11)
+    symmetric, slope = Points(torch.tensor([[-1.0], [1.0]]).double(), axes="x"), nn.Parameter(torch.ones(1).double())
+    net = network()
+    net.slope = slope
+    with_slope = lambda x: net(x) + slope * x  # noqa: E731
+    rows = jacobian(TangentProp().plan(symmetric, [""]), with_slope, lambda jet: jet[""], [slope])
+    assert rows.flatten().tolist() == [-1.0, 1.0]
+
+
+def test_coefficients_that_are_clamped_make_the_objective_anew():
+    base = problems.poisson_1d()
+    problem = Problem(
+        "inverse",
+        base.domain,
+        ("xx",),
+        lambda jet, x, c: c["k"] * jet["xx"] + 1.0,
+        base.conditions,
+        coefficients=(Coefficient("k", 1.0, 0.5, 2.0),),
+    )
+    points = problem.sample(interior=10, seed=0)
+    objective = Objective(problem, network(), TangentProp(), points)
+    with torch.no_grad():
+        objective.vector[-1] = 9.0
+    before = float(objective(objective.vector).value.detach())
+    objective.parameters.clamp()
+    assert float(objective(objective.vector).value.detach()) < before
+    assert float(objective.parameters.coefficients["k"].detach()) == 2.0
+
+
+def test_a_residual_that_is_first_read_without_gradients_still_has_one():
+    problem = problems.helmholtz((1, 1))
+    points = problem.sample(interior=20, boundary=8, seed=0)
+    for operator in (TangentProp(), AutoDiff()):
+        objective = Objective(problem, network(2), operator, points)
+        evaluation = objective(objective.vector)
+        with torch.no_grad():
+            assert evaluation.residual.isfinite().all()
+        read_first = evaluation.gradient
+        assert torch.equal(read_first, Objective(problem, network(2), operator, points)(objective.vector).gradient)
