@@ -145,7 +145,8 @@ class Jet:
     """Values and partials of a network at points, each (n, components), rows interior, boundary, initial.
 
     `jet[""]` is u, `jet["xx"]` is u_xx, `jet["xx+yy"]` and `jet["laplacian"]` are sums of what was planned, `jet["n"]`
-    is the normal derivative at boundary rows. `jet.interior`, `jet.boundary` and `jet.initial` are views.
+    is the normal derivative at boundary rows. `jet.interior`, `jet.boundary` and `jet.initial` are views. Partials may
+    share memory or be leaves of a graph: combine them by new expressions, not in place.
 
     Args:
         axes: the axis letters.
@@ -165,6 +166,9 @@ class Jet:
     values: Mapping[str, Tensor]
     counts: tuple[int, int, int]
     normals: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return f"Jet({', '.join(map(repr, self.values))} at {sum(self.counts)} points)"
 
     def __getitem__(self, name: str) -> Tensor:
         if name == NORMAL:

@@ -11,6 +11,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -368,7 +369,9 @@ def main(
 
 def _keep(results: dict[str, object], path: Path | None) -> None:
     if path is not None:
-        path.write_text(json.dumps(results, indent=1) + "\n")
+        # One line a list of numbers: a reader wants cells, not rounds.
+        text = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(results, indent=1))
+        path.write_text(text + "\n")
 
 
 if __name__ == "__main__":
