@@ -221,6 +221,7 @@ class Evaluation:
 
     def __init__(self, objective: Objective):
         self._objective = objective
+        self._version = objective.vector._version
         self._detached: list[Detached] = []
 
     def _jet(self, plan: Plan) -> Jet:
@@ -275,6 +276,11 @@ class Evaluation:
     def gradient(self) -> Tensor:
         """Gradient of the loss in the flat buffer, (parameters,); frees the graph and counts the evaluation."""
         objective = self._objective
+        if objective.vector._version != self._version:
+            raise RuntimeError(
+                "the parameters have changed since this evaluation was made, its gradient would mix two points: ask "
+                "objective(objective.vector) again"
+            )
         gradient = objective.parameters.gradient(self.value, self._detached)
         norm = float(torch.linalg.vector_norm(gradient))
         objective._history.append(Counted(float(self.value.detach()), norm, objective.update_norm()))

@@ -6,12 +6,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import RLock
 
 from torch import nn
 
 from solvers.series import Series
 
 Rule = Callable[..., Series]
+
+_PASSING = RLock()
 
 RULES: dict[type[nn.Module], Rule] = {}
 
@@ -81,14 +84,16 @@ def rules_applied(network: object) -> Iterator[None]:
     Raises:
         TypeError: a series met something it cannot pass; the message names the innermost module.
     """
-    changed = []
+    changed, ruled = [], has_rules(network)
+    # A rule stands in the module while the series passes: one thread at a time.
+    if ruled:
+        _PASSING.acquire()
     try:
-        if has_rules(network):
-            for module in network.modules():
-                rule = rule_of(module)
-                if rule is not None and "forward" not in vars(module):
-                    module.forward = partial(_forward, module, rule, module.forward)
-                    changed.append(module)
+        for module in network.modules() if ruled else ():
+            rule = rule_of(module)
+            if rule is not None and "forward" not in vars(module):
+                module.forward = partial(_forward, module, rule, module.forward)
+                changed.append(module)
         yield
     except TypeError as error:
         module = _innermost(error)
@@ -98,6 +103,8 @@ def rules_applied(network: object) -> Iterator[None]:
     finally:
         for module in changed:
             del module.forward
+        if ruled:
+            _PASSING.release()
 
 
 def _forward(module: nn.Module, rule: Rule, plain: Callable, *args, **kwargs):

@@ -582,3 +582,16 @@ def test_a_residual_that_is_first_read_without_gradients_still_has_one():
             assert evaluation.residual.isfinite().all()
         read_first = evaluation.gradient
         assert torch.equal(read_first, Objective(problem, network(2), operator, points)(objective.vector).gradient)
+
+
+@pytest.mark.parametrize("operator", [TangentProp(), AutoDiff()])
+def test_the_gradient_of_an_evaluation_whose_parameters_have_moved_on_is_refused(operator):
+    problem = problems.helmholtz((1, 1))
+    objective = Objective(problem, network(2), operator, problem.sample(interior=20, boundary=8, seed=0))
+    evaluation = objective(objective.vector)
+    assert float(evaluation.value.detach()) > 0
+    with torch.no_grad():
+        objective.vector.mul_(1.1)
+    with pytest.raises(RuntimeError, match="parameters have changed since this evaluation"):
+        _ = evaluation.gradient
+    assert objective(objective.vector).gradient.isfinite().all()
