@@ -78,15 +78,18 @@ def jacobian(plan: Plan, network: nn.Module, residual: Residual, parameters: Seq
     """
     with torch.enable_grad():
         rows = _by_taps(plan, network, residual, parameters) if _propagates(plan) else None
-        return _by_batches(_checked(residual(_again(plan)(network)), plan), parameters) if rows is None else rows
+        return (
+            _by_batches(_checked(residual(_twice_differentiable(plan)(network)), plan), parameters)
+            if rows is None
+            else rows
+        )
 
 
 def _checked(residuals: Tensor, plan: Plan) -> Tensor:
-    count = sum(plan.points.counts)
     if residuals.dim() != 2:
         raise ValueError(
-            f"expected residuals of shape (points, equations), came {tuple(residuals.shape)} at {count} points: keep "
-            f"columns, as in x[:, 0:1]"
+            f"expected residuals of shape (points, equations), came {tuple(residuals.shape)} at "
+            f"{sum(plan.points.counts)} points: keep columns, as in x[:, 0:1]"
         )
     return residuals
 
@@ -95,7 +98,7 @@ def _propagates(plan: Plan) -> bool:
     return isinstance(plan, TangentPropPlan) and plan.requested != "nested"
 
 
-def _again(plan: Plan) -> Plan:
+def _twice_differentiable(plan: Plan) -> Plan:
     """Return a plan whose jets can be differentiated twice, and in batches, which compiled ones cannot."""
     return replace(plan, requested="taylor") if _propagates(plan) and plan.requested != "partitions" else plan
 
@@ -175,7 +178,7 @@ def directional(
 
     Cost: two evaluations of the residual with `TangentProp`, three backward passes otherwise.
     """
-    plan = _again(plan)
+    plan = _twice_differentiable(plan)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
 
     def evaluate(*values: Tensor) -> Tensor:

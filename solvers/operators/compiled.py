@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_ORDER = 12
 """Recurrences are unrolled; above, the registers overflow and compiling takes seconds."""
 
+FEWEST = 16
+"""Elements of a row that the widest vector holds; a compiled activation reads no shorter row."""
+
 MAX_ROWS = 128
 """A Laplacian in a hundred axes, whose kernel is compiled in 1.5 s."""
 
@@ -126,7 +129,7 @@ def _one_at_a_time(cotangents: Sequence[Tensor]) -> Iterator[None]:
         if any(functorch.is_batchedtensor(c) or functorch.is_legacy_batchedtensor(c) for c in cotangents):
             raise RuntimeError(
                 "compiled Taylor propagation takes one cotangent at a time, a batch was given (is_grads_batched or "
-                "vmap): use TangentProp(backend='taylor'), or solvers.jacobian"
+                "vmap): use TangentProp(backend='taylor'), or solvers.jacobian.jacobian"
             ) from error
         raise
 
@@ -238,8 +241,7 @@ def activation_kernel(name: str, layout: Layout, tensor: Tensor) -> ElementwiseK
         return triton_kernel(name, layout, tensor.dtype)
     from solvers.kernels.elementwise import elementwise_kernel
 
-    lanes_at_most = 16
-    return elementwise_kernel(name, layout, tensor.dtype) if tensor[0].numel() >= lanes_at_most else None
+    return elementwise_kernel(name, layout, tensor.dtype) if tensor[0].numel() >= FEWEST else None
 
 
 def _is_dual(tensor: Tensor) -> bool:

@@ -147,3 +147,10 @@ def test_the_spectrum_is_recorded_with_its_floor(tmp_path):
     expected = np.linalg.svd(final(final.vector).jacobian.numpy(), compute_uv=False)
     assert np.allclose(values[-1], expected, rtol=1e-10, atol=1e-12 * expected[0])
     assert np.allclose(spectra["floor"].values, 2.0**-52 * 19 * values[:, 0])
+
+
+@pytest.mark.parametrize("operator", [TangentProp(), AutoDiff()])
+def test_residuals_without_columns_are_refused(operator):
+    plan, network, parameters = setting(operator, NETWORKS["mlp"])
+    with pytest.raises(ValueError, match=r"shape \(points, equations\), came \(11,\) at 11 points: keep columns"):
+        jacobian(plan, network, lambda jet: jet["laplacian"][:, 0], parameters)
