@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 FORMAT = "pinnscope-trajectory"
-FORMAT_VERSION = (1, 0)
+FORMAT_VERSION = (1, 1)
 STATUSES = ("running", "complete", "interrupted", "diverged", "failed")
 
 ROOT_ATTRIBUTES = (
@@ -124,7 +124,11 @@ KNOWN: Mapping[str, Mapping[str, Variable]] = MappingProxyType(
         ),
         "spectra": _known(
             Variable("singular_value", ("index",), "singular values, largest first"),
-            Variable("floor", (), "round-off floor of the singular values"),
+            Variable("floor", (), "error of the singular values from the SVD's own round-off"),
+            Variable("entry_floor", (), "error of the singular values from round-off in the entries"),
+            Variable("truncation", ("index",), "change of each singular value by the operator's truncation"),
+            Variable("exact_singular_value", ("index",), "singular values under exact derivatives"),
+            Variable("seconds", (), "wall time that the spectrum took", units="s"),
         ),
         "parameters": _known(Variable("value", ("parameter",), "flat parameter vector", dtype="")),
     }
@@ -159,6 +163,6 @@ def format_version() -> str:
 
     Example:
         >>> format_version()
-        '1.0'
+        '1.1'
     """
     return ".".join(str(number) for number in FORMAT_VERSION)

@@ -5,52 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
 from itertools import product
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from dynamics.differences import Central, best_step, central_weights
 from solvers.jet import Jet, axes_of
 from solvers.operators.operator import Network, reachable_partials
 from solvers.points import Points
 
 WORST_ROUNDOFF = 0.1
 """Round-off of a derivative, for values and derivatives of order 1, above which not one digit is right."""
-
-
-@lru_cache
-def central_weights(derivative: int, order: int) -> tuple[tuple[int, ...], tuple[float, ...], float]:
-    """Return the central stencil of a 1-D derivative on unit spacing.
-
-    Weights solve sum_j w_j j^k = k! [k = derivative] for k = 0 .. 2r, so the stencil is exact on polynomials up
-    to degree derivative + order - 1.
-
-    Args:
-        derivative: 0 to 4.
-        order: of accuracy, 2 or 4.
-
-    Returns:
-        Offsets, weights, and the constant C of the leading error C h^order u^(derivative + order).
-
-    Example:
-        >>> central_weights(2, 2)
-        ((-1, 0, 1), (1.0, -2.0, 1.0), 0.08333333333333333)
-    """
-    if derivative == 0:
-        return (0,), (1.0,), 0.0
-    radius = (derivative - 1) // 2 + order // 2
-    offsets = np.arange(-radius, radius + 1)
-    moments = np.vander(offsets, increasing=True).T.astype(float)
-    target = np.zeros(len(offsets))
-    target[derivative] = math.factorial(derivative)
-    # The exact weights are rationals of small denominator: rounding to them removes the solver's round-off.
-    weights = [Fraction(w).limit_denominator(1000) for w in np.linalg.solve(moments, target)]
-    power = derivative + order
-    constant = sum(w * int(j) ** power for w, j in zip(weights, offsets, strict=True)) / math.factorial(power)
-    return tuple(offsets.tolist()), tuple(float(w) for w in weights), float(constant)
 
 
 @dataclass(frozen=True)
@@ -119,17 +85,13 @@ class FiniteDifference:
         along = axes_of(letters, points.axes)
         if len(set(along)) > 2:
             raise ValueError(f"FiniteDifference mixes at most two axes in a partial, came {letters!r}: use AutoDiff()")
-        lines = [central_weights(along.count(i), self.order) for i in range(len(points.axes))]
-        power = len(along)
-        size = math.prod(sum(abs(w) for w in weights) for _, weights, _ in lines)
-        constant = sum(abs(c) for _, _, c in lines)
-        eps = torch.finfo(points.interior.dtype).eps
-        step = (
-            self.step or (power * eps * size / (self.order * constant)) ** (1 / (power + self.order)) if power else 0.0
-        )
-        roundoff = eps * size / step**power if power else eps
+        orders = [along.count(axis) for axis in range(len(points.axes))]
+        central = Central.of(orders, self.order)
+        power, eps = central.power, torch.finfo(points.interior.dtype).eps
+        step = (self.step or best_step(self.order, orders, _name(points.interior.dtype))) if power else 0.0
+        roundoff = eps * central.absolute / step**power if power else eps
         reach = float(points.rows.abs().max())
-        least = 1.1 * max((eps * size / WORST_ROUNDOFF) ** (1 / power), eps * reach) if power else 0.0
+        least = 1.1 * max((eps * central.absolute / WORST_ROUNDOFF) ** (1 / power), eps * reach) if power else 0.0
         if roundoff >= WORST_ROUNDOFF or (power and step <= eps * reach):
             raise ValueError(
                 f"step {step:g} is below round-off for {letters!r} in {_name(points.interior.dtype)}: "
@@ -137,10 +99,10 @@ class FiniteDifference:
                 f"step=None for the best one, or AutoDiff()"
             )
         weights = {}
-        for combination in product(*(zip(offsets, w, strict=True) for offsets, w, _ in lines)):
+        for combination in product(*(_line(along, self.order) for along in orders)):
             shift = tuple(step * offset for offset, _ in combination)
             weights[shift] = math.prod(w for _, w in combination) / (step**power if power else 1.0)
-        return Stencil(step, {s: w for s, w in weights.items() if w}, constant * step**self.order, roundoff)
+        return Stencil(step, {s: w for s, w in weights.items() if w}, central.constant * step**self.order, roundoff)
 
 
 @dataclass(frozen=True)
@@ -217,6 +179,11 @@ class FiniteDifferencePlan:
                 f"the network is not finite at a shifted point such as {where}; finite differences evaluate it outside "
                 f"the domain and expect finite values there: use AutoDiff(), a smaller step, or another ansatz"
             )
+
+
+def _line(derivative: int, order: int) -> list[tuple[int, float]]:
+    offsets, weights, _ = central_weights(derivative, order)
+    return list(zip(offsets, weights, strict=True))
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -13,10 +13,10 @@ import sympy
 import torch
 from torch import nn
 
+from dynamics.differences import central_weights
 from solvers.jet import parse_partial
 from solvers.networks import MLP, RandomFeatures
 from solvers.operators import AutoDiff, FiniteDifference, Operator, TangentProp
-from solvers.operators.finite_difference import central_weights
 from solvers.points import Points
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23}
