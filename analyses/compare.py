@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from analyses.comparable import differences
 from analyses.config import UsageError
 from analyses.terminal import error_text, say, table
-from dynamics import detect_phases, effective_rank, open_trajectory, singular_spectrum, truncated_entropy
+from analyses.verdict import verdict
+from dynamics import detect_phases, effective_rank, open_trajectory
+from dynamics.configuration import section, solution_floor
+from dynamics.cuts import DECADES, cut_curves
+from dynamics.residuals import residual_curves
+from dynamics.spectrum_at import STATES, spectrum_at, states
 
-CUTS = (1e-4, 1e-8, 1e-10, 1e-12, 1e-14)
 BELOW = " *"
 
 
@@ -24,95 +28,64 @@ def compare_files(first: Path, second: Path, *, figure: Path | None = None, anyw
         first: a trajectory.
         second: another.
         figure: path of a new PNG, or None.
-        anyway: compare runs of different problems too.
+        anyway: compare runs of different problems, points or precisions too; the differences are printed.
 
     Returns:
-        The numbers of the table, name -> (first, second), and the verdict.
+        The numbers of the table, name -> (first, second), "verdict", and "differences".
 
     Raises:
-        UsageError: the problems differ and `anyway` is False.
+        UsageError: problems, points or precisions differ and `anyway` is False.
         TrajectoryError: a file that cannot be read.
     """
     with open_trajectory(first) as a, open_trajectory(second) as b:
-        _same_problem(a, b, anyway)
+        differing = differences(a, b)
+        if differing and not anyway:
+            raise UsageError(
+                f"the runs do not compare, their numbers mean different things ({'; '.join(differing)}): "
+                "repeat one of them with the other's settings, or pass --anyway"
+            )
+        spectra = [spectrum_at(tree).compute() if "spectra" in tree else None for tree in (a, b)]
         rows = {name: (measure(a), measure(b)) for name, measure in MEASURES.items()}
-        rows = {name: pair for name, pair in rows.items() if any(text for text in pair)}
+        rows |= {name: tuple("" if s is None else of(s) for s in spectra) for name, of in SPECTRAL.items()}
+        rows = {name: pair for name, pair in rows.items() if any(pair)}
         labels = _labels(a, b, first, second)
-        verdict = _verdict(a, b, labels)
+        line = verdict(a, b, labels)
         if figure is not None:
-            from dynamics.plots import comparison_figure
+            from dynamics.comparison_plots import comparison_figure
 
             comparison_figure(a, b, labels).savefig(figure, dpi=110)
-    table(
-        f"{first} and {second}", ("", *labels), [(name, *(text or "-" for text in pair)) for name, pair in rows.items()]
-    )
+    for difference in differing:
+        say(f"they differ: {difference}")
+    cells = [(name, *(text or "-" for text in pair)) for name, pair in rows.items()]
+    table(f"{first} and {second}", ("", *labels), cells)
     if any(text.endswith(BELOW) for pair in rows.values() for text in pair):
         say("* the cut lies below this spectrum's floor: K counts round-off")
-    say(f"verdict: {verdict}")
+    say(f"verdict: {line}")
     if figure is not None:
         say(f"wrote {figure}")
-    return {**rows, "verdict": verdict}
-
-
-def _config(tree: xr.DataTree) -> dict:
-    return json.loads(tree.attrs["config"])
-
-
-def _same_problem(a: xr.DataTree, b: xr.DataTree, anyway: bool) -> None:
-    problems = [_config(tree).get("problem", {}) for tree in (a, b)]
-    keys = sorted({*problems[0], *problems[1]})
-    differing = [
-        f"{key}: {problems[0].get(key)} / {problems[1].get(key)}"
-        for key in keys
-        if str(problems[0].get(key)) != str(problems[1].get(key))
-    ]
-    if differing and not anyway:
-        raise UsageError(
-            f"the runs are of different problems ({'; '.join(differing)}): their numbers do not compare; pass --anyway"
-        )
+    return {**rows, "verdict": line, "differences": differing}
 
 
 def _labels(a: xr.DataTree, b: xr.DataTree, first: Path, second: Path) -> tuple[str, str]:
-    names = [str(_config(tree).get("operator", {}).get("name", path.stem)) for tree, path in ((a, first), (b, second))]
+    names = [str(section(tree, "operator").get("name", path.stem)) for tree, path in ((a, first), (b, second))]
     candidates = (names, [first.stem, second.stem], [str(first), str(second)])
     return tuple(next((pair for pair in candidates if pair[0] != pair[1]), ("first", "second")))
 
 
-def _last(tree: xr.DataTree, name: str) -> float:
-    series = tree["series"].dataset if "series" in tree else xr.Dataset()
-    values = series[name].values if name in series else np.array([])
-    known = values[np.isfinite(values)]
-    return float(known[-1]) if len(known) else float("nan")
-
-
-def _scalar(name: str) -> Callable[[xr.DataTree], str]:
+def _reached(name: str) -> Callable[[xr.DataTree], str]:
     def measure(tree: xr.DataTree) -> str:
-        value = _last(tree, name)
-        return "" if np.isnan(value) else f"{value:.2e}"
+        _, values = residual_curves(tree).get(name, ((), ()))
+        if not len(values):
+            return ""
+        return error_text(values[-1], solution_floor(tree)) if "error" in name else f"{values[-1]:.2e}"
 
     return measure
 
 
-def _interior(tree: xr.DataTree) -> float:
-    series = tree["series"].dataset if "series" in tree else xr.Dataset()
-    if "loss_raw" not in series or "interior" not in series["term"].values:
-        return float("nan")
-    return float(series["loss_raw"].sel(term="interior")[-1]) ** 0.5
-
-
-def _exact(tree: xr.DataTree) -> float:
-    exact = _last(tree, "exact_loss") ** 0.5
-    return _interior(tree) if np.isnan(exact) else exact
-
-
-def _number(measure: Callable[[xr.DataTree], float]) -> Callable[[xr.DataTree], str]:
-    return lambda tree: "" if np.isnan(value := measure(tree)) else f"{value:.2e}"
-
-
-def _error(tree: xr.DataTree) -> str:
-    error = _last(tree, "rel_l2")
-    floor = _config(tree).get("problem", {}).get("solution_floor")
-    return "" if np.isnan(error) else error_text(error, floor if floor is not None else 0.0)
+def _largest_error(tree: xr.DataTree) -> str:
+    values = tree["series/max_error"].values if "max_error" in tree.get("series", {}) else np.array([])
+    known = values[np.isfinite(values)]
+    return f"{known[-1]:.2e}" if len(known) else ""
 
 
 def _onset(tree: xr.DataTree) -> str:
@@ -122,72 +95,42 @@ def _onset(tree: xr.DataTree) -> str:
     return "not seen" if np.isnan(onset) else f"step {onset:.0f}"
 
 
-def _spectrum(tree: xr.DataTree) -> xr.Dataset | None:
-    return singular_spectrum(tree).isel(step=-1) if "spectra" in tree else None
-
-
-def _cut(a: float) -> Callable[[xr.DataTree], str]:
-    def measure(tree: xr.DataTree) -> str:
-        spectrum = _spectrum(tree)
-        if spectrum is None:
-            return ""
-        values = spectrum["singular_value"].values
-        entropy, kept = truncated_entropy(values, a)
-        below = a * values[0] < float(spectrum["floor"])
-        return f"{int(kept)}, {float(entropy):.4f}{BELOW if below else ''}"
+def _floor(name: str) -> Callable[[xr.Dataset], str]:
+    def measure(spectrum: xr.Dataset) -> str:
+        floor = float(spectrum[name] / spectrum["singular_value"].max())
+        return f"{floor:.1e}" if np.isfinite(floor) else "unknown"
 
     return measure
 
 
-def _of_spectrum(value: Callable[[xr.Dataset], str]) -> Callable[[xr.DataTree], str]:
-    return lambda tree: "" if (spectrum := _spectrum(tree)) is None else value(spectrum)
+def _states(spectrum: xr.Dataset) -> str:
+    found = states(spectrum)
+    return ", ".join(str((found == name).sum()) for name in STATES[::-1])
+
+
+def _cut(a: float) -> Callable[[xr.Dataset], str]:
+    def measure(spectrum: xr.Dataset) -> str:
+        curves = cut_curves(spectrum, a).isel(a=0)
+        return f"{int(curves['kept'])}, {float(curves['entropy']):.4f}{'' if curves['above_floor'] else BELOW}"
+
+    return measure
 
 
 MEASURES: dict[str, Callable[[xr.DataTree], str]] = {
-    "own residual, rms": _number(_interior),
-    "exact residual, rms": _number(_exact),
-    "relative L2 error": _error,
-    "largest error": _scalar("max_error"),
+    "own residual, rms": _reached("own residual"),
+    "exact residual, rms": _reached("exact residual"),
+    "relative L2 error": _reached("relative L2 error"),
+    "largest error": _largest_error,
     "total diffusion": _onset,
-    "floor / sigma_1": _of_spectrum(lambda s: f"{float(s['floor'] / s['singular_value'][0]):.1e}"),
-    "trusted values": _of_spectrum(lambda s: f"{int(s['trusted'].sum())} of {s.sizes['index']}"),
-    "effective rank": _of_spectrum(lambda s: f"{float(effective_rank(s['singular_value'].values)):.3f}"),
-    **{f"K, H at a = {a:.0e}": _cut(a) for a in CUTS},
 }
+"""Of whole runs, "" where they did not record it."""
 
-
-def _verdict(a: xr.DataTree, b: xr.DataTree, labels: tuple[str, str]) -> str:
-    errors = [_last(tree, "rel_l2") for tree in (a, b)]
-    floors = [_config(tree).get("problem", {}).get("solution_floor") or 0.0 for tree in (a, b)]
-    parts = []
-    if not np.isnan(errors).any():
-        if max(errors) <= 3 * max(floors):
-            parts.append("both are at the reference's floor")
-        elif max(errors) < 1.1 * min(errors):
-            parts.append("both are equally accurate")
-        else:
-            better, worse = (0, 1) if errors[0] <= errors[1] else (1, 0)
-            factor = errors[worse] / max(errors[better], floors[better])
-            parts.append(f"{labels[better]} is more accurate, by a factor of {factor:.1g}")
-    if all("spectra" in tree for tree in (a, b)):
-        parts.append(_spectral_verdict([_spectrum(a), _spectrum(b)], labels))
-    return "; ".join(parts) or "no common measure of success was recorded"
-
-
-def _spectral_verdict(spectra: list[xr.Dataset], labels: tuple[str, str]) -> str:
-    """Say at which cut the kept counts part, and whether that is above the higher floor."""
-    relative = [s["relative"].values for s in spectra]
-    floors = [float(s["floor"] / s["singular_value"][0]) for s in spectra]
-    cuts = np.logspace(0, -16, 161)
-    counts = np.array([[(values >= cut).sum() for cut in cuts] for values in relative])
-    apart = np.flatnonzero(np.abs(counts[0] - counts[1]) > 1 + 0.05 * counts.min(axis=0))
-    if not len(apart):
-        return "their spectra keep the same counts at every cut"
-    at, noisier = cuts[apart[0]], int(np.argmax(floors))
-    if at <= 3 * max(floors):
-        return (
-            f"their spectra agree down to a = {at:.0e}; below it {labels[noisier]} keeps "
-            f"{'more' if counts[noisier, apart[0]] > counts[1 - noisier, apart[0]] else 'fewer'} singular values, "
-            f"which are round-off of its entries (floor {floors[noisier]:.0e})"
-        )
-    return f"their spectra part at a = {at:.0e}, above both floors: that difference is not round-off"
+SPECTRAL: dict[str, Callable[[xr.Dataset], str]] = {
+    "spectrum of step": lambda spectrum: f"{int(spectrum['step'])}",
+    "round-off of the SVD / sigma_1": _floor("svd_floor"),
+    "round-off of the entries / sigma_1": _floor("entry_floor"),
+    "trusted, marginal, noise": _states,
+    "effective rank": lambda spectrum: f"{float(effective_rank(spectrum['singular_value'].values)):.3f}",
+    **{f"K, H at a = {a:.0e}": _cut(a) for a in DECADES},
+}
+"""Of their last spectra."""

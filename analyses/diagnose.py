@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 
-from analyses.terminal import say, table
+from analyses.terminal import json_text, say, table
 from dynamics import Finding, diagnose, open_trajectory
 
 
@@ -34,7 +32,7 @@ def diagnose_file(path: Path, *, figure: Path | None = None, as_json: bool = Fal
             diagnosis_figure(trajectory).savefig(figure, dpi=110)
     if as_json:
         told = {"path": str(path), "status": status, "stop_reason": reason, "findings": [asdict(f) for f in findings]}
-        say(json.dumps(_finite(told), indent=2, allow_nan=False))
+        say(json_text(told))
     else:
         rows = [(f"{f.severity}: {f.name.replace('_', ' ')}", _told(f)) for f in findings]
         rows = rows or [("info: nothing", "no finding applies to what was recorded")]
@@ -50,12 +48,3 @@ def diagnose_file(path: Path, *, figure: Path | None = None, as_json: bool = Fal
 
 def _told(finding: Finding) -> str:
     return finding.message + (f"\n-> {finding.advice}" if finding.advice else "")
-
-
-def _finite(value: object) -> object:
-    """Replace what JSON has no number for, NaN and infinities, by null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+WIDTH = 80
 
 
 def say(line: str = "") -> None:
@@ -23,6 +28,43 @@ def complain(line: str) -> None:
         line: what was expected, what came and what to do.
     """
     print(f"pinnscope: {' '.join(str(line).split())}", file=sys.stderr, flush=True)
+
+
+def facts(named: Mapping[str, str]) -> None:
+    """Print names and what is said of them, indented, wrapped to 80 columns.
+
+    Args:
+        named: name -> text; empty texts are left out.
+    """
+    column = 4 + max(map(len, named), default=0)
+    for name, text in named.items():
+        if text:
+            lead = f"  {name}".ljust(column)
+            say(textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent=" " * column, break_on_hyphens=False))
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON that every reader takes: NaN and infinities, for which JSON has no number, become null.
+
+    Args:
+        value: dicts, lists, text and numbers.
+
+    Returns:
+        Indented text.
+
+    Example:
+        >>> json_text([1.5, float("nan")]).split()
+        ['[', '1.5,', 'null', ']']
+    """
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def error_text(error: float, floor: float) -> str:
@@ -65,3 +107,35 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     for row in rows:
         drawn.add_row(*row)
     Console(soft_wrap=False, highlight=False).print(drawn)
+
+
+@contextmanager
+def parts(total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar of the parts of a long piece of work, on a terminal; elsewhere nothing.
+
+    Args:
+        total: how many there will be.
+
+    Yields:
+        begin(what), to be called before each part.
+
+    Example:
+        >>> with parts(2) as begin:
+        ...     begin("the first")
+    """
+    if not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, begun = bar.add_task("", total=total), 0
+
+        def begin(what: str) -> None:
+            nonlocal begun
+            bar.update(task, completed=begun, description=what)
+            begun += 1
+
+        yield begin

@@ -3,9 +3,13 @@
 Nothing here trains, and nothing imports torch. Analyzers are pure functions of a trajectory.
 """
 
+from dynamics.certified import certified_singular_values as certified_singular_values
+from dynamics.certified import singular_value_bounds as singular_value_bounds
 from dynamics.claim import RecorderError as RecorderError
 from dynamics.diagnosis import Finding as Finding
 from dynamics.diagnosis import diagnose as diagnose
+from dynamics.differences import best_step as best_step
+from dynamics.differences import predict_floor as predict_floor
 from dynamics.entropy import effective_rank as effective_rank
 from dynamics.entropy import truncated_entropy as truncated_entropy
 from dynamics.homogeneity import residual_homogeneity as residual_homogeneity
@@ -22,13 +26,17 @@ __all__ = [
     "Recorder",
     "RecorderError",
     "TrajectoryError",
+    "best_step",
+    "certified_singular_values",
     "detect_phases",
     "diagnose",
     "effective_rank",
     "gradient_snr",
     "open_trajectory",
+    "predict_floor",
     "residual_homogeneity",
     "singular_spectrum",
+    "singular_value_bounds",
     "truncated_entropy",
     "validate",
 ]

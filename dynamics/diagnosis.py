@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 
+from dynamics.configuration import section
 from dynamics.phases import detect_phases
 from dynamics.trajectory import TrajectoryError, require
 
@@ -107,17 +107,6 @@ def _status(trajectory: xr.DataTree) -> str:
     if "status" in trajectory.attrs:
         return _text(trajectory.attrs["status"])
     return _text(trajectory.dataset["status"].values) if "status" in trajectory.dataset else ""
-
-
-def _problem(trajectory: xr.DataTree) -> dict:
-    """Return the configuration of the problem, {} where it cannot be read."""
-    config = trajectory.attrs.get("config", "{}")
-    try:
-        config = config if isinstance(config, dict) else json.loads(config)
-    except (TypeError, ValueError):
-        return {}
-    problem = config.get("problem") if isinstance(config, dict) else None
-    return problem if isinstance(problem, dict) else {}
 
 
 def _epsilon(trajectory: xr.DataTree) -> tuple[str, float] | None:
@@ -222,7 +211,7 @@ def _rising(trajectory: xr.DataTree) -> Finding | None:
 
 def _reference_floor(trajectory: xr.DataTree) -> Finding | None:
     columns = _read(trajectory, "series/rel_l2")
-    floor = _problem(trajectory).get("solution_floor")
+    floor = section(trajectory, "problem").get("solution_floor")
     if columns is None or not isinstance(floor, int | float) or not floor > 0:
         return None
     known = np.flatnonzero(np.isfinite(columns[0]))

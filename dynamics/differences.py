@@ -18,19 +18,56 @@ HIGHEST = 8
 
 
 @lru_cache
-def central_weights(derivative: int, order: int) -> tuple[tuple[int, ...], tuple[float, ...], float]:
-    r"""Return the central stencil of a 1-D derivative on unit spacing.
+def exact_weights(derivative: int, order: int) -> dict[int, Fraction]:
+    r"""Return the central stencil of a 1-D derivative on unit spacing, in rational numbers.
 
-    $$ \sum_j w_j j^k = k! \, [k = m], \quad k = 0, \dots, 2r $$
+    $$ \sum_j w_j j^k = m! \, [k = m], \quad k = 0, \dots, 2r, \quad r = \lfloor (m - 1) / 2 \rfloor + q / 2 $$
 
-    so that the stencil is exact on polynomials up to degree m + order - 1.
+    so that the stencil is exact on polynomials up to degree m + q - 1: w_j is m! times the coefficient of z^m in the
+    Lagrange polynomial of node j.
 
     Args:
         derivative: m, 0 to 8.
-        order: of accuracy, 2, 4, 6 or 8.
+        order: q of accuracy, 2, 4, 6 or 8.
 
     Returns:
-        Offsets, weights, and the constant C of the leading error C h^order u^(m + order).
+        Offset -> weight, in order.
+
+    Raises:
+        ValueError: another derivative or order.
+
+    Example:
+        >>> exact_weights(2, 2)
+        {-1: Fraction(1, 1), 0: Fraction(-2, 1), 1: Fraction(1, 1)}
+    """
+    if order not in ORDERS or not isinstance(order, int | np.integer):
+        raise ValueError(f"expected a central scheme of order {', '.join(map(str, ORDERS))}, came {order!r}")
+    if not (isinstance(derivative, int | np.integer) and 0 <= derivative <= HIGHEST):
+        raise ValueError(f"expected a derivative of order 0 to {HIGHEST}, came {derivative!r}")
+    if derivative == 0:
+        return {0: Fraction(1)}
+    radius = (derivative - 1) // 2 + order // 2
+    offsets, weights = range(-radius, radius + 1), {}
+    for node in offsets:
+        polynomial = [Fraction(1)]
+        for other in offsets:
+            if other != node:
+                shifted, padded = [Fraction(0), *polynomial], [*polynomial, Fraction(0)]
+                polynomial = [(a - other * b) / (node - other) for a, b in zip(shifted, padded, strict=True)]
+        weights[node] = polynomial[derivative] * math.factorial(derivative)
+    return weights
+
+
+@lru_cache
+def central_weights(derivative: int, order: int) -> tuple[tuple[int, ...], tuple[float, ...], float]:
+    """Return the central stencil of a 1-D derivative on unit spacing, rounded to float64, and its error's constant.
+
+    Args:
+        derivative: m, 0 to 8.
+        order: q of accuracy, 2, 4, 6 or 8.
+
+    Returns:
+        Offsets, weights, and the constant C of the leading error C h^q u^(m + q).
 
     Raises:
         ValueError: another derivative or order.
@@ -39,34 +76,10 @@ def central_weights(derivative: int, order: int) -> tuple[tuple[int, ...], tuple
         >>> central_weights(2, 2)
         ((-1, 0, 1), (1.0, -2.0, 1.0), 0.08333333333333333)
     """
-    if order not in ORDERS or not isinstance(order, int | np.integer):
-        raise ValueError(f"expected a central scheme of order {', '.join(map(str, ORDERS))}, came {order!r}")
-    if not (isinstance(derivative, int | np.integer) and 0 <= derivative <= HIGHEST):
-        raise ValueError(f"expected a derivative of order 0 to {HIGHEST}, came {derivative!r}")
-    if derivative == 0:
-        return (0,), (1.0,), 0.0
-    radius = (derivative - 1) // 2 + order // 2
-    offsets = range(-radius, radius + 1)
-    weights = _solve_moments(offsets, derivative)
+    exact = exact_weights(derivative, order)
     power = derivative + order
-    constant = sum(w * j**power for w, j in zip(weights, offsets, strict=True)) / math.factorial(power)
-    return tuple(offsets), tuple(float(w) for w in weights), float(constant)
-
-
-def _solve_moments(offsets: range, derivative: int) -> list[Fraction]:
-    """Solve the moment equations in rationals: each weight is a derivative of its Lagrange polynomial at 0."""
-    weights = []
-    for j in offsets:
-        polynomial = [Fraction(1)]
-        for other in offsets:
-            if other != j:
-                factor = Fraction(1, j - other)
-                shifted = [Fraction(0), *polynomial]
-                polynomial = [
-                    factor * (a - other * b) for a, b in zip(shifted, [*polynomial, Fraction(0)], strict=True)
-                ]
-        weights.append(polynomial[derivative] * math.factorial(derivative))
-    return weights
+    constant = sum(weight * node**power for node, weight in exact.items()) / math.factorial(power)
+    return tuple(exact), tuple(map(float, exact.values())), float(constant)
 
 
 @dataclass(frozen=True)

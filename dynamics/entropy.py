@@ -136,8 +136,8 @@ def effective_rank(singular_values) -> np.ndarray:
 def entropy_curve(trajectory: xr.DataTree, a=CUTS) -> xr.Dataset:
     """Follow truncated entropy, kept count and effective rank of the recorded spectra over the run.
 
-    H(a), K(a) and erank of every row of `/spectra`. A cut is above the floor where a sigma_1 >= floor; below
-    it K counts rounding noise.
+    H(a), K(a) and erank of every row of `/spectra`. A cut is above the floor where
+    a sigma_1 >= svd_floor + entry_floor; below it K counts rounding noise.
 
     Args:
         trajectory: needs `spectra/singular_value` and `spectra/floor`.
@@ -173,7 +173,8 @@ def entropy_curve(trajectory: xr.DataTree, a=CUTS) -> xr.Dataset:
         entropy[usable], kept[usable] = truncated_entropy(values[usable], cuts)
         rank[usable] = effective_rank(values[usable])
     largest = np.where(usable, values.max(axis=1), np.nan)
-    above = cuts * largest[:, None] >= spectrum.floor.values[:, None]
+    floor = (spectrum.svd_floor + spectrum.entry_floor).values
+    above = cuts * largest[:, None] >= floor[:, None]
     coords = {"a": ("a", cuts, {"units": "1", "long_name": "cut relative to the largest singular value"})}
     if "step" in spectrum.coords:
         coords["step"] = spectrum.coords["step"]

@@ -92,13 +92,23 @@ def test_list_shows_every_case(command):
     assert "helmholtz-rba" in printed and "poisson-fd" in printed
 
 
-def test_compare_refuses_different_problems(command, trajectory):
+def test_compare_refuses_what_does_not_compare(command, trajectory):
     command("run", "poisson-ad", "-o", "ad.h5")
     command("run", "biharmonic-ad", "-o", "beam.h5")
-    refused(command("compare", "ad.h5", "beam.h5"), 2, "different problems", "poisson-1d", "--anyway")
+    refused(command("compare", "ad.h5", "beam.h5"), 2, "poisson-1d / biharmonic-1d", "--anyway")
     assert command("compare", "ad.h5", "beam.h5", "--anyway").exit_code == 0
-    assert "verdict:" in command("compare", "ad.h5", trajectory).output
+    refused(command("compare", "ad.h5", trajectory), 2, "interior: 200 / 20", "--anyway")
+    assert "verdict:" in command("compare", "ad.h5", trajectory, "--anyway").output
     assert "both are equally accurate" in command("compare", trajectory, trajectory).output
+
+
+def test_spectrum_shows_what_a_solve_recorded(command, tmp_path):
+    command("run", "poisson-fd", "-o", "fd.h5")
+    result = command("spectrum", "fd.h5", "--figure", "fd.png", "--csv", "fd.csv")
+    assert result.exit_code == 0, result.output
+    assert "202 x 100, float64" in result.output and "below floor" in result.output and "warning: " in result.output
+    assert (tmp_path / "fd.png").read_bytes()[:4] == b"\x89PNG"
+    assert len((tmp_path / "fd.csv").read_text().splitlines()) == 101
 
 
 def test_a_usage_error_leaves_no_file_behind(command, tmp_path):

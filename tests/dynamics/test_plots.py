@@ -2,22 +2,24 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
 from dynamics import open_trajectory
-from dynamics.plots import comparison_figure, diagnosis_figure
+from dynamics.comparison_plots import comparison_figure
+from dynamics.plots import diagnosis_figure
 
 DATA = Path(__file__).parents[2] / "data"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def training():
     with open_trajectory(DATA / "helmholtz-rba.h5") as tree:
         yield tree
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def solve():
     with open_trajectory(DATA / "poisson-fd.h5") as tree:
         yield tree
@@ -31,26 +33,33 @@ def test_a_training_has_three_labelled_panels(training):
     assert texts == ["fitting", "diffusion", "total diffusion"]
 
 
-def test_a_solve_shows_its_spectrum_with_the_floor(solve):
-    spectrum, entropy = diagnosis_figure(solve).axes
-    floor = next(line for line in spectrum.lines if line.get_linestyle() == "--")
-    assert 1e-10 < floor.get_ydata()[0] < 1e-9
-    assert any("floor" in text.get_text() for text in spectrum.texts)
-    assert "H(a)" in entropy.get_ylabel() and "cut a" in entropy.get_xlabel()
+def test_a_solve_shows_its_spectrum_with_both_floors(solve):
+    spectrum, kept, entropy = diagnosis_figure(solve).axes
+    floors = {line.get_label().split(",")[0]: line.get_ydata()[0] for line in spectrum.lines}
+    assert floors["round-off of the SVD"] == pytest.approx(np.finfo(float).eps * 202)
+    assert 1e-10 < floors["round-off of the entries"] < 1e-9
+    assert "K(a)" in kept.get_ylabel() and "H(a)" in entropy.get_ylabel() and "cut a" in entropy.get_xlabel()
 
 
 def test_noise_is_drawn_apart_from_what_can_be_trusted(solve):
-    trusted, noise = diagnosis_figure(solve).axes[0].lines[:2]
-    floor = diagnosis_figure(solve).axes[0].lines[2].get_ydata()[0]
-    assert trusted.get_ydata().min() > floor >= noise.get_ydata().max()
-    assert len(trusted.get_ydata()) + len(noise.get_ydata()) == 100
+    axis = diagnosis_figure(solve).axes[0]
+    trusted, marginal, noise = (line.get_ydata() for line in axis.lines[:3])
+    (floor,) = [line.get_ydata()[0] for line in axis.lines if line.get_label().startswith("round-off of the entries")]
+    assert trusted.min() > 100 * floor >= marginal.max() and marginal.min() > floor >= noise.max()
+    assert len(trusted) + len(marginal) + len(noise) == 100
+
+
+def test_spectra_of_a_training_do_not_hide_its_losses(training, solve):
+    both = xr.DataTree.from_dict({"series": training["series"].to_dataset(), "spectra": solve["spectra"].to_dataset()})
+    assert [axis.get_ylabel() for axis in diagnosis_figure(both).axes] == ["loss, error [1]"]
 
 
 def test_comparisons_of_both_kinds(training, solve):
     assert [axis.get_ylabel() for axis in comparison_figure(solve, solve, ("a", "b")).axes] == [
-        r"$\sigma_k / \sigma_1$ [1]",
-        "kept singular values K(a)",
-        "truncated entropy H(a) [1]",
+        r"singular values $\sigma_k / \sigma_1$ [1]",
+        "K(a), values kept",
+        "rms residual, relative error [1]",
+        "H(a), entropy [1]",
     ]
     assert comparison_figure(training, training, ("a", "b")).axes[1].get_ylabel() == "relative L2 error [1]"
 
