@@ -56,8 +56,18 @@ class TrainingSection(BaseModel):
     blocks: PositiveInt = 8
 
 
+class LeastSquaresSection(BaseModel):
+    """How the outer coefficients of random features are found; absent values are those of `solve_least_squares`."""
+
+    model_config = ConfigDict(extra="forbid")
+    method: Literal["svd", "qr", "tikhonov"] = "svd"
+    rcond: Annotated[float, Field(ge=0, lt=1)] | None = None
+    weights: Literal["balanced"] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None
+    iterations: PositiveInt = 50
+
+
 class RunConfig(BaseModel):
-    """One run. With the network `random-features` it is a least-squares solve, otherwise a training."""
+    """One run. With `random-features` or `local-features` it is a least-squares solve, otherwise a training."""
 
     model_config = ConfigDict(extra="forbid")
     title: str = ""
@@ -72,6 +82,7 @@ class RunConfig(BaseModel):
     optimizer: Section | None = None
     attention: AttentionSection | None = None
     training: TrainingSection | None = None
+    least_squares: LeastSquaresSection | None = None
 
     def override(self, *, steps: int | None = None, **values: object) -> RunConfig:
         """Return the configuration with what the command line says instead; None leaves the case's value.
@@ -185,5 +196,10 @@ def _first(error: ValidationError) -> str:
 
 
 def _section(model: type[BaseModel], name: str) -> type[BaseModel]:
-    sections = {"points": PointsSection, "attention": AttentionSection, "training": TrainingSection}
+    sections = {
+        "points": PointsSection,
+        "attention": AttentionSection,
+        "training": TrainingSection,
+        "least_squares": LeastSquaresSection,
+    }
     return sections.get(name, model)

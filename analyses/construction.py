@@ -10,7 +10,17 @@ from types import SimpleNamespace
 import torch
 
 from analyses.config import RunConfig, Section, UsageError, choice
-from solvers import MLP, AutoDiff, FiniteDifference, RandomFeatures, Sine, TangentProp, Torch, TwoLayer
+from solvers import (
+    MLP,
+    AutoDiff,
+    FiniteDifference,
+    LocalFeatures,
+    RandomFeatures,
+    Sine,
+    TangentProp,
+    Torch,
+    TwoLayer,
+)
 from solvers.networks import Atan, FourierMLP, Gaussian, ModifiedMLP, ResidualMLP
 from solvers.points import Points
 from solvers.problems import PROBLEMS, Problem
@@ -20,10 +30,13 @@ NETWORKS = {
     "mlp": MLP,
     "two-layer": TwoLayer,
     "random-features": RandomFeatures,
+    "local-features": LocalFeatures,
     "modified-mlp": ModifiedMLP,
     "residual-mlp": ResidualMLP,
     "fourier-mlp": FourierMLP,
 }
+SEEDED = ("random-features", "local-features", "fourier-mlp")
+"""Networks with a seed of their own, the run's by default; the others draw from torch's global generator."""
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -76,8 +89,10 @@ def build_network(config: RunConfig, problem: Problem) -> torch.nn.Module:
         if name not in ACTIVATIONS:
             raise UsageError(f"unknown activation {name!r}; expected {choice(name, ACTIVATIONS)}")
         given["activation"] = ACTIVATIONS[name]
-    if config.network.name in ("random-features", "fourier-mlp") and "seed" not in config.network.options:
+    if config.network.name in SEEDED and "seed" not in config.network.options:
         given["seed"] = config.seed
+    if config.network.name == "local-features":
+        given |= {"lower": problem.domain.lower, "upper": problem.domain.upper}
     torch.manual_seed(config.seed)
     return _build("network", NETWORKS, config.network, given)
 

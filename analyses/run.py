@@ -50,6 +50,11 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
     network, points = build_network(config, problem), build_points(config, problem)
     if isinstance(network, RandomFeatures):
         return _solve(config, problem, network, operator, points, output, overwrite)
+    if config.least_squares is not None:
+        raise UsageError(
+            f"section [least_squares] has no meaning for the network {config.network.name!r}, which is trained: remove "
+            f"it, or take random-features or local-features"
+        )
     optimizer = build_optimizer(config)
     attention = ResidualBasedAttention(**config.attention.model_dump()) if config.attention else None
     finished = train(
@@ -88,17 +93,20 @@ def _solve(config, problem, network, operator, points, output, overwrite) -> Out
         raise UsageError(
             f"{what} has no meaning for random features, which are solved by least squares in float64: remove it"
         )
+    options = config.least_squares.model_dump() if config.least_squares else {}
     solution = solve_least_squares(
         problem,
         network,
         operator,
         points=points,
+        **options,
         record=output,
         overwrite=overwrite,
         config={"case": config.model_dump()},
         device=config.device,
     )
-    say(f"{config.title or problem.name}: rank {solution.rank} of {len(solution.singular_values)}")
+    solves = "" if solution.stopped == "linear" else f", {solution.iterations} Gauss-Newton steps ({solution.stopped})"
+    say(f"{config.title or problem.name}: rank {solution.rank} of {len(solution.singular_values)}{solves}")
     say(
         f"  residual {solution.residual:.2e} (with exact derivatives {solution.exact_residual:.2e}), "
         f"relative L2 error {error_text(solution.rel_l2, problem.solution_floor)}"

@@ -8,6 +8,7 @@ from solvers.least_squares import Solution as Solution
 from solvers.least_squares import solve_least_squares as solve_least_squares
 from solvers.loop import Step as Step
 from solvers.networks import MLP as MLP
+from solvers.networks import LocalFeatures as LocalFeatures
 from solvers.networks import RandomFeatures as RandomFeatures
 from solvers.networks import Sine as Sine
 from solvers.networks import TwoLayer as TwoLayer
@@ -29,6 +30,7 @@ __all__ = [
     "AutoDiff",
     "Every",
     "FiniteDifference",
+    "LocalFeatures",
     "Logarithmic",
     "Points",
     "Probe",

@@ -17,7 +17,7 @@ class Cadence(Protocol):
             step: optimizer step, from 0.
 
         Returns:
-            True where a measurement is due; step 0 always is.
+            True where a measurement is due; step 0 is, but for `AtEnd`.
         """
         ...
 
@@ -53,6 +53,27 @@ class Every:
             True where due.
         """
         return step % self.n == 0
+
+
+@dataclass(frozen=True)
+class AtEnd:
+    """Never by itself: only at the last step of a run, where every probe measures.
+
+    Example:
+        >>> AtEnd().due(0)
+        False
+    """
+
+    def due(self, step: int) -> bool:
+        """Return that no step is due.
+
+        Args:
+            step: optimizer step, from 0.
+
+        Returns:
+            False.
+        """
+        return False
 
 
 @dataclass(frozen=True)

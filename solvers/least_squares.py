@@ -1,10 +1,12 @@
-"""Random features: assemble the collocation matrix, solve it by a truncated SVD, record its spectrum."""
+"""Random features: solve a problem over their outer coefficients by least squares, and record every spectrum."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,38 +14,21 @@ from torch import Tensor
 
 from dynamics.format import Stream
 from dynamics.recorder import Recorder
+from solvers.collocation import Weights, check_collocation, terms_of, weights_of
+from solvers.collocation_spectrum import CollocationSpectrum
 from solvers.description import describe_network, describe_operator, describe_problem, points_arrays, points_labels
 from solvers.device import available
-from solvers.jet import Jet
+from solvers.gauss_newton import Iterate, gauss_newton
 from solvers.networks import RandomFeatures
 from solvers.operators import AutoDiff
-from solvers.operators.operator import Operator, Plan
+from solvers.operators.operator import Operator
 from solvers.points import Points
 from solvers.problems.problem import Problem
+from solvers.regression import check_method
 from solvers.scoring import Score
-from solvers.shapes import INTERIOR, check_shapes
+from solvers.shapes import INTERIOR
 
-NOISE_MARGIN = 4.0
-"""Largest measured ratio of the noise matrix's 2-norm to its estimate, over steps, orders, activations and scales."""
-
-
-@dataclass(frozen=True, eq=False)
-class System:
-    """The collocation system A c = b in float64: interior rows first, then each condition.
-
-    Args:
-        matrix: (rows, features).
-        right: (rows, 1).
-        rows: term -> number of rows.
-        operator_floor: 2-norm that round-off in finite-difference entries is expected to reach; 0 for exact operators.
-        plan: of the interior points.
-    """
-
-    matrix: Tensor
-    right: Tensor
-    rows: Mapping[str, int]
-    operator_floor: float
-    plan: Plan
+METHOD_NAMES = {"svd": "truncated SVD", "qr": "column-pivoted QR", "tikhonov": "Tikhonov"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,118 +37,42 @@ class Solution:
 
     Args:
         network: the features with their coefficients filled in.
-        singular_values: (features,) of the system, largest first.
-        rank: singular values kept.
-        floor: below it singular values are round-off, of the SVD or of the finite differences.
-        residual: root mean square of the system's own residual over the interior rows.
+        spectrum: of the last linear solve, computed when it is asked for.
+        residual: root mean square of the equation's residual over the interior points, as the operator sees it.
         exact_residual: the same with exact derivatives; for exact operators the same number.
         rel_l2: relative L2 error off the collocation points, NaN without a known solution.
         max_error: largest error there.
+        weights: term -> factor of its squared residual.
+        iterations: linear solves done; 1 where the problem is linear.
+        stopped: "linear"; or why Gauss-Newton stopped: "converged", "round-off", "stuck" or "iterations".
         path: the trajectory, or None.
     """
 
     network: RandomFeatures
-    singular_values: Tensor
-    rank: int
-    floor: float
+    spectrum: CollocationSpectrum
     residual: float
     exact_residual: float
     rel_l2: float
     max_error: float
+    weights: Mapping[str, float]
+    iterations: int
+    stopped: str
     path: Path | None
 
+    @property
+    def singular_values(self) -> Tensor:
+        """Singular values of the weighted system (of the last linearised one), largest first."""
+        return self.spectrum.values
 
-def assemble(problem: Problem, features: RandomFeatures, operator: Operator, points: Points) -> System:
-    """Return the collocation system of a linear problem, built from the same residual that training uses.
+    @property
+    def rank(self) -> int:
+        """Directions that the solution has coefficients in."""
+        return self.spectrum.regression.rank
 
-    R(u) = L u - f is affine, so column j is its derivative at 0 along phi_j, and the right side is -R(0).
-
-    Args:
-        problem: linear in u.
-        features: M features.
-        operator: takes their derivatives.
-        points: float64, on the features' device.
-
-    Returns:
-        The system.
-
-    Raises:
-        ValueError: the problem is not linear, or the points do not match it.
-    """
-    problem.check(points)
-    if problem.coefficients:
-        raise ValueError(f"{problem.name} has unknown coefficients: least squares solves for u alone; use train()")
-    check_shapes(problem, lambda x: features.features(x)[:, :1], operator, points, {})
-    conditions = [(c.name, c.where, c.partials, c.weight**0.5) for c in problem.conditions]
-    blocks, rights, rows, noise, plans = [], [], {}, [], {}
-    for name, where, partials, scale in [(INTERIOR, INTERIOR, problem.partials, 1.0), *conditions]:
-        plan = plans[name] = operator.plan(points.only(where), partials)
-        with torch.no_grad():
-            matrix, right, factors = _affine(problem, name, plan(features.features), plan.points)
-        blocks.append(scale * matrix)
-        rights.append(scale * right)
-        rows[name] = len(matrix)
-        noise.append(scale * entry_noise(plan, features, factors) * (len(matrix) ** 0.5 + matrix.shape[1] ** 0.5))
-    floor = NOISE_MARGIN * math.hypot(*noise)
-    return System(torch.cat(blocks), torch.cat(rights), rows, floor, plans[INTERIOR])
-
-
-def _affine(problem: Problem, term: str, jet: Jet, points: Points) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """Return L phi, f and the root mean square factor of each partial in L, where R(u) = L u - f; refuse another R."""
-    condition = next((c for c in problem.conditions if c.name == term), None)
-
-    def residual(values: Mapping[str, Tensor]) -> Tensor:
-        at = replace(jet, values=values)
-        if condition is None:
-            return problem.residual(at, points.interior, {})
-        return condition.residual(at, points.rows, points.normals, {})
-
-    if not all(torch.isfinite(value).all() for value in jet.values.values()):
-        raise ValueError(f"the features or their derivatives are not finite at the points of {term!r}: lower the scale")
-    names = list(jet.values)
-    zeros, given = [tuple(f(v) for v in jet.values.values()) for f in (torch.zeros_like, torch.Tensor.detach)]
-
-    def tangent(direction) -> tuple[Tensor, Tensor]:
-        # Differences R(u) - R(0) would leave eps max|f| in every entry; the derivative at 0 is L u itself.
-        return torch.func.jvp(lambda *values: residual(dict(zip(names, values, strict=True))), zeros, direction)
-
-    at_zero, matrix = tangent(given)
-    eps = torch.finfo(matrix.dtype).eps
-    for scale in (1.0, -2.0):
-        bent = residual({name: scale * value for name, value in jet.values.items()}) - at_zero - scale * matrix
-        if float(bent.abs().max()) > 1e-9 * float(matrix.abs().max()) + 1e3 * eps * float(at_zero.abs().max()):
-            raise ValueError(
-                f"{problem.name} is not linear in u (term {term!r}): least squares needs a linear problem: use train()"
-            )
-    factors = {}
-    for index, name in enumerate(names):
-        unit = tuple(torch.ones_like(v) if k == index else torch.zeros_like(v) for k, v in enumerate(zeros))
-        factors[name] = _rms(tangent(unit)[1])
-    return matrix, -at_zero[:, :1], factors
-
-
-def entry_noise(plan: Plan, features: RandomFeatures, factors: Mapping[str, float]) -> float:
-    """Return the root mean square of the round-off that finite differences put into the entries.
-
-    Each value s(z) of the stencil, z = w . x + b, carries eps/sqrt(12) (s^2 + 2 z^2 s'^2)^(1/2): its own rounding and
-    that of z and w . x. It is multiplied by the 2-norm of the stencil's weights and by the partial's factor in the
-    equation. The rounding of weights and points is no part of it: it moves the large singular values and leaves the
-    small ones small.
-
-    Args:
-        plan: of the operator; one without stencils is exact.
-        features: evaluated at the plan's points.
-        factors: root mean square factor of each single partial in the equation.
-
-    Returns:
-        Per entry; 0 for exact operators.
-    """
-    stencils = getattr(plan, "stencils", {})
-    sizes = [factors[name] * math.hypot(*stencil.weights.values()) for name, stencil in stencils.items() if name]
-    argument = plan.points.rows @ features.weight.T + features.bias
-    value, slope = torch.func.jvp(features.activation, (argument,), (argument,))
-    size = float((value.square() + 2 * slope.square()).mean().sqrt())
-    return math.hypot(*sizes) * size * torch.finfo(torch.float64).eps / math.sqrt(12)
+    @property
+    def floor(self) -> float:
+        """Below it singular values are round-off, of the SVD and of the entries; measured when it is asked for."""
+        return self.spectrum.floor
 
 
 def solve_least_squares(
@@ -172,24 +81,36 @@ def solve_least_squares(
     operator: Operator,
     *,
     points: Points | None = None,
+    weights: Weights = None,
+    method: str = "svd",
     rcond: float | None = None,
+    iterations: int = 50,
     record: str | Path | None = None,
     overwrite: bool = False,
     config: Mapping[str, object] | None = None,
     device: str | torch.device = "cpu",
 ) -> Solution:
-    """Solve a linear problem over the outer coefficients of random features, by SVD in float64.
+    """Minimise sum_terms weight ||R_term(sum_j c_j phi_j)||^2 over the outer coefficients c, in float64.
 
-    c = V diag(1/s_k, s_k > rcond s_1) U^T b. The matrix is never squared. O(rows features^2).
+    Where every term is linear in u, which is tried on the features themselves, one linear least-squares problem is
+    solved. Otherwise Gauss-Newton starts from the features' own coefficients (0 where they are fresh) and solves one an
+    iteration, with the step halved until the residual falls; `gauss_newton` says when it stops, and
+    `Solution.stopped` what it was. The matrix is never squared.
 
     Args:
-        problem: linear in u.
+        problem: linear or nonlinear in u.
         features: M features; their coefficients are filled in.
-        operator: takes their derivatives.
+        operator: takes their derivatives, once.
         points: collocation points; None is a uniform grid of 2 M interior points and as many on the boundary (two
             in 1-D).
-        rcond: relative cut of the singular values; None is eps max(rows, M).
-        record: path of a new trajectory, or None.
+        weights: term -> factor of its squared residual, the others keep the problem's; "balanced" makes the longest
+            row of each condition as long as that of the equation (`weights_of`); None is the problem's.
+        method: "svd" (truncated), "qr" (column-pivoted, basic solution, several times faster than the SVD) or
+            "tikhonov"; `solve_regression` defines them.
+        rcond: cut relative to the largest singular value, or for "tikhonov" the damping; None is eps max(rows, M), for
+            "tikhonov" generalised cross-validation.
+        iterations: the most that Gauss-Newton may do.
+        record: path of a new trajectory, or None; each linear solve is a step, with its spectrum.
         overwrite: replace an existing file at that path.
         config: recorded beside the description that is made here.
         device: "cpu" or "cuda" (its SVD is LAPACK's gesvd algorithm, never the faster Jacobi one).
@@ -198,98 +119,147 @@ def solve_least_squares(
         Coefficients, spectrum with its floor, residuals and errors.
 
     Raises:
-        ValueError: the problem is not linear, the points do not match it, the operator cannot reach its partials.
+        ValueError: the points do not match the problem, the operator cannot reach its partials, an unknown method or
+            term, weights or rcond out of range, a residual that is not finite where Gauss-Newton starts.
         FileExistsError: the path exists and overwrite is False.
+
+    Cost: M columns of derivatives at each point, then 2 rows M^2 + about 20 M^3 operations a linear solve.
 
     Example:
         >>> from solvers import AutoDiff, RandomFeatures, problems
         >>> solution = solve_least_squares(problems.poisson_1d(), RandomFeatures(1, 100), AutoDiff())
-        >>> solution.rel_l2 < 1e-9
-        True
+        >>> solution.rel_l2 < 1e-9, solution.stopped
+        (True, 'linear')
     """
     if not isinstance(features, RandomFeatures):
-        raise ValueError(f"expected RandomFeatures, came {type(features).__name__}: train() takes any other network")
+        raise ValueError(
+            f"expected RandomFeatures or LocalFeatures, came {type(features).__name__}: train() takes any other network"
+        )
+    check_method(method, rcond)
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"expected iterations as an integer >= 1, came {iterations!r}")
     device = available(device)
     features = features.to(device=device, dtype=torch.float64)
     count = len(features.coefficient)
     if points is None:
         points = problem.sample(interior=2 * count, boundary=2 * count, initial=2 * count, method="grid")
     points = points.to(device, torch.float64)
-    system = assemble(problem, features, operator, points)
-    driver = "gesvd" if device.type == "cuda" else None
-    left, values, right = torch.linalg.svd(system.matrix, full_matrices=False, driver=driver)
-    round_off = torch.finfo(torch.float64).eps * max(system.matrix.shape)
-    rcond = round_off if rcond is None else rcond
-    if not 0 <= rcond < 1:
-        raise ValueError(f"expected 0 <= rcond < 1, a cut relative to the largest singular value, came {rcond}")
-    rank = int((values > rcond * values[0]).sum())
-    coefficients = right[:rank].T @ ((left[:, :rank].T @ system.right) / values[:rank, None])
-    with torch.no_grad():
-        features.coefficient.copy_(coefficients)
-    solution = _solution(problem, features, operator, points, system, values, rank, round_off * float(values[0]))
-    if record is not None:
-        _record(record, overwrite, dict(config or {}), problem, operator, points, system, solution, rcond, driver)
-        solution = replace(solution, path=Path(record))
+    check_collocation(problem, features, operator, points)
+    terms, start = terms_of(problem, features, operator, points), features.coefficient.detach().clone()
+    factors = weights_of(problem, weights, terms, start)
+    with ExitStack() as stack:
+        recorder = None
+        solves = gauss_newton(terms, factors, start, method=method, rcond=rcond, iterations=iterations)
+        for step, iterate in enumerate(solves):
+            if step == 0:
+                _warn_if_wide(iterate.system.matrix.shape)
+            if not iterate.stopped and record is None:
+                continue
+            with torch.no_grad():
+                features.coefficient.copy_(iterate.coefficients)
+            solution = _solution(problem, features, operator, points, iterate, factors, step + 1, record)
+            if record is not None:
+                if recorder is None:
+                    described = _description(problem, operator, points, iterate, solution, method, rcond)
+                    attrs = {"dtype": "float64", "device": str(device), "seed": features.seed}
+                    recorder = stack.enter_context(
+                        Recorder(record, config=described | dict(config or {}), attrs=attrs, overwrite=overwrite)
+                    )
+                    _declare(recorder, problem, points, iterate)
+                _record(recorder, step, iterate, solution)
     return solution
 
 
-def _solution(problem, features, operator, points, system, values, rank, floor) -> Solution:
-    residual = _rms((system.matrix @ features.coefficient - system.right)[: system.rows[INTERIOR]])
-    exact = residual
+def _warn_if_wide(shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    if columns > rows:
+        warnings.warn(
+            f"{columns} features meet {rows} rows: some coefficients leave every residual at 0, which says nothing of "
+            f"the error between the points; take more points or fewer features",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _solution(problem, features, operator, points, iterate: Iterate, weights, count, record) -> Solution:
+    residual = exact = _rms(iterate.residuals[INTERIOR])
     if not operator.exact:
         own = points.only(INTERIOR)
         with torch.no_grad():
             exact = _rms(problem.residual(AutoDiff().plan(own, problem.partials)(features), own.interior, {}))
     rel_l2, max_error = float("nan"), float("nan")
     if problem.solution is not None:
-        rel_l2, max_error = Score(problem, values)(features)
-    return Solution(features, values, rank, max(floor, system.operator_floor), residual, exact, rel_l2, max_error, None)
+        rel_l2, max_error = Score(problem, iterate.coefficients)(features)
+    path = None if record is None else Path(record)
+    spectrum = CollocationSpectrum.of(iterate.regression, problem, features, operator, points, weights, iterate.at)
+    return Solution(
+        features,
+        spectrum,
+        residual,
+        exact,
+        rel_l2,
+        max_error,
+        weights,
+        count,
+        iterate.stopped or "",
+        path,
+    )
 
 
 def _rms(residual: Tensor) -> float:
     return float(residual.detach().square().mean().sqrt())
 
 
-def _record(record, overwrite, config, problem, operator, points, system: System, solution: Solution, rcond, driver):
-    rows, columns = system.matrix.shape
+def _description(problem, operator, points, iterate: Iterate, solution: Solution, method, rcond) -> dict[str, object]:
     interior, boundary, initial = points.counts
-    description = {
+    solver = METHOD_NAMES[method] if iterate.stopped == "linear" else f"Gauss-Newton, {METHOD_NAMES[method]}"
+    cut = rcond
+    if rcond is None:
+        rows, columns = iterate.regression.shape
+        cut = torch.finfo(torch.float64).eps * max(rows, columns)
+    chosen = "damping by generalised cross-validation" if (method, rcond) == ("tikhonov", None) else f"rcond={cut:g}"
+    return {
         "problem": describe_problem(problem),
-        "operator": describe_operator(operator, system.plan),
+        "operator": describe_operator(operator, iterate.system.plan),
         "network": describe_network(solution.network),
-        "optimizer": f"truncated SVD, rcond={rcond:g}",
+        "optimizer": f"{solver}, {chosen}",
         "points": {"interior": interior, "boundary": boundary, "initial": initial},
         "rank": solution.rank,
     }
-    attrs = {"dtype": "float64", "device": str(points.interior.device), "seed": solution.network.seed}
+
+
+def _declare(recorder: Recorder, problem, points, iterate: Iterate) -> None:
+    rows, columns = iterate.regression.shape
     spectrum = {
         "matrix": "collocation system",
         "rows": rows,
         "columns": columns,
-        "driver": driver or "gesdd",
-        "operator_floor": system.operator_floor,
+        "dtype": "float64",
+        "driver": iterate.regression.driver,
+        "entry_floor_origin": "measured: third differences of the entries between almost equal points",
     }
-    residual = system.matrix @ solution.network.coefficient - system.right
-    weights = [1.0, *(condition.weight for condition in problem.conditions)]
-    weighted = [float(part.detach().square().mean()) for part in residual.split(list(system.rows.values()))]
-    values = solution.singular_values.cpu().numpy()
-    with Recorder(record, config=description | config, attrs=attrs, overwrite=overwrite) as recorder:
-        recorder.declare(Stream("series", coords={"term": list(system.rows)}))
-        recorder.declare(Stream("spectra", attrs=spectrum))
-        recorder.store("points", **points_labels(problem), **points_arrays(points))
-        recorder.record(
-            "series",
-            0,
-            loss=sum(weighted),
-            loss_raw=[v / w if w else float("nan") for v, w in zip(weighted, weights, strict=True)],
-            loss_weight=weights,
-            parameter_norm=float(torch.linalg.vector_norm(solution.network.coefficient.detach())),
-            evaluations=1,
-            rel_l2=solution.rel_l2,
-            max_error=solution.max_error,
-            exact_loss=solution.exact_residual**2,
-        )
-        floor = torch.finfo(torch.float64).eps * max(rows, columns) * values[0]
-        recorder.record("spectra", 0, singular_value=values, floor=floor)
-        recorder.record("residuals", 0, residual=residual[:interior, 0].detach().cpu().numpy())
-        recorder.record("parameters", 0, value=solution.network.coefficient.detach().cpu().numpy()[:, 0])
+    recorder.declare(Stream("series", coords={"term": list(iterate.system.rows)}))
+    recorder.declare(Stream("spectra", attrs=spectrum))
+    recorder.store("points", **points_labels(problem), **points_arrays(points))
+
+
+def _record(recorder: Recorder, step: int, iterate: Iterate, solution: Solution) -> None:
+    raw = {name: float(part.square().mean()) for name, part in iterate.residuals.items()}
+    coefficients = iterate.coefficients[:, 0].cpu().numpy()
+    recorder.record(
+        "series",
+        step,
+        loss=math.fsum(solution.weights[name] * value for name, value in raw.items()),
+        loss_raw=list(raw.values()),
+        loss_weight=[solution.weights[name] for name in raw],
+        parameter_norm=float(torch.linalg.vector_norm(iterate.coefficients)),
+        update_norm=iterate.update_norm,
+        evaluations=iterate.evaluations,
+        rel_l2=solution.rel_l2,
+        max_error=solution.max_error,
+        exact_loss=solution.exact_residual**2,
+        rank=solution.rank,
+    )
+    recorder.record("spectra", step, **solution.spectrum.row())
+    recorder.record("residuals", step, residual=iterate.residuals[INTERIOR][:, 0].cpu().numpy())
+    recorder.record("parameters", step, value=coefficients)

@@ -52,6 +52,9 @@ class Loop:
     rel_l2: float = float("nan")
     _weights: Tensor | None = field(default=None, repr=False)
 
+    def __post_init__(self):
+        self.probes = [each for probe in self.probes for each in (probe, *probe.beside(self.objective))]
+
     def iterate(self, count: int) -> Iterator[Step]:
         """Yield the state before each update and, last, the state after all of them.
 

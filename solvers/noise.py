@@ -19,6 +19,9 @@ DISPLACEMENT = 0.55
 GOLDEN = (5**0.5 - 1) / 2
 """Its multiples modulo 1 spread evenly, the same in every run."""
 
+MARGIN = 2.0
+"""Floor over the norm of one sample of the round-off."""
+
 
 def redraw(evaluate: Callable[[Points], Tensor], points: Points) -> Tensor:
     r"""Return a sample of the round-off in a matrix-valued function of the points.
@@ -102,3 +105,25 @@ def noise_norm(sample: Tensor, rows: int | None = None) -> float:
     smaller = (smaller / scale).double()
     norm = float(scale) * float(torch.linalg.eigvalsh(smaller @ smaller.T)[-1].clamp(min=0)) ** 0.5
     return norm * ((rows or held) ** 0.5 + columns**0.5) / (held**0.5 + columns**0.5)
+
+
+def entry_floor(sample: Tensor, rows: int | None = None) -> float:
+    r"""Return the floor that round-off in the entries puts under the singular values: twice `noise_norm`.
+
+    The factor makes up for what one sample misses. Over 48 matrices of tanh and sine features (scales 1, 5 and 20;
+    exact derivatives of order 2 and 4, differences of order 2 and 4 and steps 0.1 to 1e-4) the round-off against long
+    double arithmetic was 0.4 to 2 times this: above 1 only for order 4, where the weights' own rounding adds a smooth
+    error that does not reach the small values.
+
+    Args:
+        sample: (r, n) from `redraw`.
+        rows: m, number of rows of the whole matrix; None where the sample has them all.
+
+    Returns:
+        In the entries' unit; NaN where the sample is not finite.
+
+    Example:
+        >>> entry_floor(torch.tensor([[3.0, 4.0]], dtype=torch.float64))
+        10.0
+    """
+    return MARGIN * noise_norm(sample, rows)

@@ -9,15 +9,19 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from solvers.jacobian import directional, jacobian
+from solvers.jacobian import directional
 from solvers.jet import Jet
 from solvers.operators.detached import Detached
 from solvers.operators.operator import Operator, Plan
 from solvers.operators.tangent_prop import TangentPropPlan
 from solvers.optimizers.optimizer import FlatParameters
 from solvers.points import Points
+from solvers.pointwise import jacobian
 from solvers.problems.problem import Condition, Problem
 from solvers.shapes import INTERIOR, check_shapes
+
+ScaledResidual = Callable[[Jet, Mapping[str, Tensor]], Tensor]
+"""(jet, coefficients) -> (n, equations), scaled so that the sum of squares is the term's share of the loss."""
 
 
 @dataclass(frozen=True)
@@ -286,18 +290,28 @@ class Evaluation:
         objective._history.append(Counted(float(self.value.detach()), norm, objective.update_norm()))
         return gradient
 
-    def _scaled(self) -> list[tuple[Plan, Callable[[Jet, Mapping[str, Tensor]], Tensor]]]:
-        """Return each term's plan, and its residual scaled so that the loss is the sum of squares."""
+    def scaled_terms(self, plan: Plan | None = None, rows: Tensor | None = None) -> list[tuple[Plan, ScaledResidual]]:
+        """Return each term's plan, and its residual scaled so that the loss is the sum of squares; the interior first.
+
+        Args:
+            plan: of other interior points than the objective's, whose mean square then stands for the interior term.
+            rows: which of the objective's points these are, for their attention; None for all of them.
+
+        Returns:
+            Pairs of a plan and a function (jet, coefficients) -> (n, equations).
+        """
         objective = self._objective
-        plans = [objective.plan, *(term.plan for term in objective.conditions)]
-        residuals = [partial(objective.equation, objective.plan), *(term.residual for term in objective.conditions)]
+        interior = objective.plan if plan is None else plan
+        plans = [interior, *(term.plan for term in objective.conditions)]
+        residuals = [partial(objective.equation, interior), *(term.residual for term in objective.conditions)]
 
         def scaled(residual, weight, attention, jet: Jet, coefficients: Mapping[str, Tensor]) -> Tensor:
             values = residual(jet, coefficients)
             values = values if attention is None else attention[:, None] * values
             return values * (weight / len(values)) ** 0.5
 
-        attentions = [objective.attention] + [None] * len(objective.conditions)
+        attention = objective.attention if rows is None or objective.attention is None else objective.attention[rows]
+        attentions = [attention] + [None] * len(objective.conditions)
         parts = zip(residuals, objective.weights, attentions, strict=True)
         return list(zip(plans, (partial(scaled, *part) for part in parts), strict=True))
 
@@ -306,18 +320,27 @@ class Evaluation:
         """Residuals of all terms, interior first, scaled so that the sum of their squares is the loss, (rows,)."""
         network, coefficients = self._objective.network, self._objective.parameters.coefficients
         with torch.no_grad():
-            return torch.cat([scaled(plan(network), coefficients).reshape(-1) for plan, scaled in self._scaled()])
+            return torch.cat([scaled(plan(network), coefficients).reshape(-1) for plan, scaled in self.scaled_terms()])
 
     @cached_property
     def jacobian(self) -> Tensor:
         """Derivatives of `scaled_residual` in the flat buffer, (rows, parameters): the gradient is 2 J^T r."""
-        objective = self._objective
-        network, coefficients = objective.network, objective.parameters.coefficients
-        blocks = []
-        for plan, scaled in self._scaled():
-            weights = jacobian(plan, network, partial(_swap, scaled, coefficients), objective.parameters.parameters)
-            blocks.append(torch.cat([weights, *self._coefficient_columns(plan, scaled)], dim=1))
-        return torch.cat(blocks)
+        return torch.cat([self.jacobian_of(plan, scaled) for plan, scaled in self.scaled_terms()])
+
+    def jacobian_of(self, plan: Plan, scaled: ScaledResidual) -> Tensor:
+        """Return the derivatives of one term's scaled residuals in the flat buffer.
+
+        Args:
+            plan: of the term, from `scaled_terms`.
+            scaled: its residual, from there too.
+
+        Returns:
+            (n * equations, parameters), the equations of a point next to each other.
+        """
+        flat = self._objective.parameters
+        residual = partial(_swap, scaled, flat.coefficients)
+        weights = jacobian(plan, self._objective.network, residual, flat.parameters)
+        return torch.cat([weights, *self._coefficient_columns(plan, scaled)], dim=1)
 
     @cached_property
     def gram(self) -> Tensor:
@@ -338,7 +361,7 @@ class Evaluation:
         tangents = [flat.part(vector, parameter) for parameter in flat.parameters]
         changes = [flat.part(vector, coefficient) for coefficient in flat.coefficients.values()]
         results = []
-        for plan, scaled in self._scaled():
+        for plan, scaled in self.scaled_terms():
             residual = partial(_swap, scaled, flat.coefficients)
             change = directional(plan, network, residual, flat.parameters, tangents)
             for column, amount in zip(self._coefficient_columns(plan, scaled), changes, strict=True):

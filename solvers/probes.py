@@ -50,6 +50,7 @@ class Probe:
         measure: moment -> variable -> number or array.
         every: when.
         labels: moment -> labels of the dimensions and attributes, asked once at the first step.
+        beside: objective -> further probes that come with this one, such as the same at another cadence.
 
     Example:
         >>> Probe("series", {"mean": ()}, lambda moment: {"mean": moment.objective.vector.mean()}).stream
@@ -61,6 +62,7 @@ class Probe:
     measure: Callable[[Moment], Mapping[str, object]]
     every: Cadence = Logarithmic(30)
     labels: Callable[[Moment], Labels] = lambda moment: Labels()
+    beside: Callable[[Objective], Sequence[Probe]] = lambda objective: ()
 
     def declare(self, moment: Moment) -> Stream:
         """Return the stream that this probe writes.
@@ -77,8 +79,15 @@ class Probe:
         return Stream(self.stream, own, labels.coords, labels.attrs)
 
 
-def _once(make: Callable[[Moment], Any]) -> Callable[[Moment], Any]:
-    """Return `make`, called once an objective: what a probe sets up for one run must not serve the next."""
+def once(make: Callable[[Moment], Any]) -> Callable[[Moment], Any]:
+    """Return `make`, called once an objective: what a probe sets up for one run must not serve the next.
+
+    Args:
+        make: moment -> anything.
+
+    Returns:
+        The same function, which keeps its last result.
+    """
     kept: list[Any] = [None, None]
 
     def of(moment: Moment) -> Any:
@@ -98,7 +107,7 @@ def errors(every: Cadence = Logarithmic(15)) -> Probe:
     Returns:
         Probe that adds `rel_l2` and `max_error` to the series.
     """
-    score = _once(lambda moment: Score(moment.objective.problem, moment.objective.vector))
+    score = once(lambda moment: Score(moment.objective.problem, moment.objective.vector))
 
     def measure(moment: Moment):
         rel_l2, max_error = score(moment)(moment.objective.network)
@@ -146,7 +155,7 @@ def block_gradients(blocks: int = 8, suffix: str = "weight", every: Cadence = Lo
     Returns:
         Probe of the stream "gradients".
     """
-    of = _once(lambda moment: BlockGradients(moment.objective, blocks, suffix))
+    of = once(lambda moment: BlockGradients(moment.objective, blocks, suffix))
 
     def labels(moment: Moment) -> Labels:
         block = of(moment)
@@ -241,7 +250,7 @@ def homogeneity(cells: int = 10, every: Cadence = Logarithmic(30)) -> Probe:
         Probe of the stream "homogeneity": mean and rms over cells of the cell averages of lambda and of |r|.
     """
 
-    @_once
+    @once
     def index(moment: Moment) -> np.ndarray:
         domain = moment.objective.problem.domain
         return cell_index(moment.objective.points.interior.double().cpu().numpy(), domain.lower, domain.upper, cells)
@@ -256,33 +265,6 @@ def homogeneity(cells: int = 10, every: Cadence = Logarithmic(30)) -> Probe:
         return Labels({"quantity": ["attention", "residual"]}, {"cells": cells})
 
     return Probe("homogeneity", {"cell_mean": ("quantity",), "cell_rms": ("quantity",)}, measure, every, labels)
-
-
-def jacobian_spectrum(every: Cadence = Logarithmic(5)) -> Probe:
-    """Return the probe of the singular values of the residuals' Jacobian, whose squares are the tangent kernel's.
-
-    J is that of all residuals scaled so that the loss is |r|^2; the SVD is that of J itself, in float64, since J J^T
-    would lose every value below sqrt(eps) sigma_1. Costs O(rows parameters min(rows, parameters)): choose few points.
-
-    Args:
-        every: when.
-
-    Returns:
-        Probe of the stream "spectra".
-    """
-
-    def measure(moment: Moment):
-        matrix = moment.evaluation.jacobian.detach()
-        # Entries in the training's precision carry its round-off, whatever precision the SVD has.
-        noise = torch.finfo(matrix.dtype).eps
-        values = torch.linalg.svdvals(matrix.double()).cpu().numpy()
-        return {"singular_value": values, "floor": noise * max(matrix.shape) * values[0]}
-
-    def labels(moment: Moment) -> Labels:
-        rows, columns = moment.evaluation.jacobian.shape
-        return Labels(attrs={"matrix": "Jacobian of the scaled residuals", "rows": rows, "columns": columns})
-
-    return Probe("spectra", {"singular_value": ("index",), "floor": ()}, measure, every, labels)
 
 
 def parameters(every: Cadence = Logarithmic(10)) -> Probe:

@@ -6,6 +6,7 @@ from solvers.networks.ansatz import HardBoundary as HardBoundary
 from solvers.networks.factorised import factorise as factorise
 from solvers.networks.fourier import FourierFeatures as FourierFeatures
 from solvers.networks.fourier import FourierMLP as FourierMLP
+from solvers.networks.local_features import LocalFeatures as LocalFeatures
 from solvers.networks.mlp import MLP as MLP
 from solvers.networks.mlp import Sine as Sine
 from solvers.networks.modified_mlp import ModifiedMLP as ModifiedMLP
@@ -20,6 +21,7 @@ __all__ = [
     "FourierMLP",
     "Gaussian",
     "HardBoundary",
+    "LocalFeatures",
     "ModifiedMLP",
     "RandomFeatures",
     "ResidualMLP",

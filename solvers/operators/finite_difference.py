@@ -49,6 +49,47 @@ class FiniteDifference:
         if self.step is not None and not (isinstance(self.step, int | float) and 0 < self.step < math.inf):
             raise ValueError(f"expected a positive finite step, or None for the best one, came {self.step!r}")
 
+    @classmethod
+    def of_grid(cls, points: Points, order: int = 2) -> FiniteDifference:
+        """Return the scheme whose step is the spacing of a uniform grid, so that x +- h are the neighbouring nodes.
+
+        h = (x_last - x_first) / (nodes - 1), the same along every axis: classical finite differences of the nodes'
+        values, with a network's own values where a stencil leaves the grid.
+
+        Args:
+            points: whose interior is a uniform grid, as `sample(..., method="grid")` draws it.
+            order: of accuracy, 2 or 4.
+
+        Returns:
+            The operator.
+
+        Raises:
+            ValueError: points that are no uniform grid, or spacings that differ between axes.
+
+        Example:
+            >>> from solvers.problems import poisson_1d
+            >>> round(FiniteDifference.of_grid(poisson_1d().sample(interior=19, method="grid")).step, 12)
+            0.1
+        """
+        spacings = []
+        for axis, values in zip(points.axes, points.interior.T, strict=True):
+            nodes = torch.unique(values.double())
+            reach = 1e-6 * float(nodes[-1] - nodes[0]) if len(nodes) > 1 else 0.0
+            nodes = nodes[torch.cat([nodes.new_ones(1), nodes.diff()]) > reach]
+            gaps = nodes.diff()
+            if len(nodes) < 2 or float(gaps.max() - gaps.min()) > 1e-6 * float(gaps.max()):
+                raise ValueError(
+                    f"expected interior points on a uniform grid, came {len(nodes)} places along {axis!r} that are not "
+                    f"equally spaced: draw them with method='grid', or give FiniteDifference(step=...)"
+                )
+            spacings.append(float(nodes[-1] - nodes[0]) / (len(nodes) - 1))
+        if max(spacings) - min(spacings) > 1e-6 * max(spacings):
+            raise ValueError(
+                f"expected the same spacing along every axis, came {spacings} for {', '.join(points.axes)}: one step "
+                f"serves all axes, give FiniteDifference(step=...)"
+            )
+        return cls(step=spacings[0], order=order)
+
     @property
     def max_partial(self) -> int:
         """Fourth derivatives: above, round-off leaves too few digits in float64."""

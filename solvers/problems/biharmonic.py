@@ -1,4 +1,4 @@
-"""The clamped biharmonic equation in one dimension: a beam, and the hardest simple case for finite differences."""
+"""The clamped biharmonic equation: a beam, a plate, and the hardest simple case for finite differences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from solvers.domain import Box
 from solvers.functions import cos, sin
 from solvers.problems.conditions import dirichlet, normal_slope
-from solvers.problems.poisson import EXACT_FLOOR
+from solvers.problems.poisson import EXACT_FLOOR, integer_modes
 from solvers.problems.problem import Problem
 
 
@@ -40,4 +40,50 @@ def biharmonic_1d() -> Problem:
         solution=lambda x: sin(math.pi * x),
         solution_floor=EXACT_FLOOR,
         test_shape=(1001,),
+    )
+
+
+def biharmonic_2d(modes: tuple[int, int] = (1, 1)) -> Problem:
+    """Return u_xxxx + 2 u_xxyy + u_yyyy = f on (-1, 1)^2, u and du/dn given, with u = sin(a pi x) sin(b pi y).
+
+    f = (a^2 + b^2)^2 pi^4 u. u and u_xx vanish on the boundary, so the same u also solves the simply supported plate;
+    here du/dn is given instead. The plate that is clamped with du/dn = 0 has no elementary solution.
+
+    Args:
+        modes: (a, b), positive integers.
+
+    Returns:
+        The problem.
+
+    Raises:
+        ValueError: a mode is not a positive integer.
+
+    Example:
+        >>> [condition.name for condition in biharmonic_2d().conditions]
+        ['boundary', 'slope']
+    """
+    a, b = (math.pi * mode for mode in integer_modes(modes, 2))
+
+    def solution(x):
+        return sin(a * x[:, 0:1]) * sin(b * x[:, 1:2])
+
+    def residual(jet, x, coefficients):
+        return jet["bilaplacian"] - (a**2 + b**2) ** 2 * solution(x)
+
+    def slope(x):
+        # n = x e_x on the faces x = +-1, where u_y = 0; and likewise in y: du/dn = x u_x + y u_y on all four.
+        first, second = x[:, 0:1], x[:, 1:2]
+        along_x = first * a * cos(a * first) * sin(b * second)
+        return along_x + second * b * sin(a * first) * cos(b * second)
+
+    return Problem(
+        "biharmonic-2d",
+        Box(("x", "y"), (-1.0, -1.0), (1.0, 1.0)),
+        ("bilaplacian",),
+        residual,
+        (dirichlet(), normal_slope(slope)),
+        solution=solution,
+        solution_floor=EXACT_FLOOR,
+        test_shape=(101, 101),
+        settings={"modes": tuple(modes)},
     )

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from analyses.config import UsageError, case_names, load
 from analyses.construction import (
@@ -9,6 +10,8 @@ from analyses.construction import (
     build_points,
     build_problem,
 )
+from analyses.run import run
+from dynamics import open_trajectory
 
 TRAINED = """
 [problem]
@@ -140,6 +143,66 @@ def test_fourier_frequencies_follow_the_seed_of_the_run(written):
         config = load(written(text.format(seed)))
         drawn.append(build_network(config, build_problem(config))[0].frequencies)
     assert (drawn[0] != drawn[1]).all()
+
+
+LOCAL = """
+seed = 3
+[problem]
+name = "heat"
+[network]
+name = "local-features"
+features = 5
+cells = [3, 2]
+activation = "sine"
+[least_squares]
+method = "qr"
+rcond = 1e-12
+weights = {boundary = 4.0}
+iterations = 7
+"""
+
+
+def test_local_features_fill_the_domain_and_follow_the_seed_of_the_run(written):
+    config = load(written(LOCAL))
+    problem = build_problem(config)
+    network = build_network(config, problem)
+    x = problem.domain.grid((1, 5))
+    edge = network.window(torch.tensor([[0.0, 0.5]], dtype=torch.float64)).reshape(6, 5)[:, 0]
+    assert edge[2:4].tolist() == pytest.approx([0.5, 0.5], abs=1e-2), "the cells halve t in (0, 1) at 1/2"
+    assert network.features(x).shape == (5, 30) and network.seed == 3
+    refused = load(written(LOCAL.replace("cells", "lower = 0.0\ncells")))
+    with pytest.raises(UsageError, match="has no option 'lower'"):
+        build_network(refused, problem)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (LOCAL.replace('"qr"', '"lu"'), "least_squares.method"),
+        (LOCAL.replace("rcond = 1e-12", "rcond = 1.5"), "least_squares.rcond"),
+        (LOCAL.replace("boundary = 4.0", "boundary = -4.0"), "least_squares.weights"),
+        (LOCAL.replace("iterations", "iteration"), "unknown key 'least_squares.iteration'; expected 'iterations'"),
+    ],
+)
+def test_a_broken_least_squares_section_is_named(written, broken, message):
+    with pytest.raises(UsageError) as caught:
+        load(written(broken))
+    assert message in str(caught.value)
+
+
+def test_a_least_squares_section_needs_features(written, tmp_path):
+    config = load(written(TRAINED + "[least_squares]\nmethod = 'qr'\n"))
+    with pytest.raises(UsageError, match=r"\[least_squares\] has no meaning for the network 'mlp'"):
+        run(config, tmp_path / "run.h5")
+
+
+def test_the_least_squares_section_reaches_the_solver(written, tmp_path, capsys):
+    text = LOCAL.replace('"heat"', '"nonlinear-poisson-1d"').replace("[3, 2]", "2") + "[points]\ninterior = 40\n"
+    outcome = run(load(written(text)), tmp_path / "run.h5")
+    assert outcome.status == "complete" and "Gauss-Newton steps" in capsys.readouterr().out
+    with open_trajectory(outcome.path) as tree:
+        assert "column-pivoted QR, rcond=1e-12" in tree.attrs["config"]
+        assert tree["series/loss_weight"].values[0].tolist() == [1.0, 4.0]
 
 
 def test_widths_that_differ_are_refused_by_name(written):

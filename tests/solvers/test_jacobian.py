@@ -1,16 +1,13 @@
 """The Jacobian of residuals: against one backward pass a row, for every operator, and against the gradient."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from dynamics import open_trajectory
-from solvers import MLP, AutoDiff, Every, FiniteDifference, Points, TangentProp, Torch, problems, train
+from solvers import MLP, AutoDiff, FiniteDifference, Points, TangentProp, problems
 from solvers.jacobian import directional, jacobian
 from solvers.objective import Objective
-from solvers.probes import jacobian_spectrum
 from solvers.problems import Coefficient, Problem
 
 OPERATORS = {
@@ -129,24 +126,6 @@ def test_the_loss_its_gradient_and_a_direction_follow_from_residual_and_jacobian
     assert torch.allclose(evaluation.gram, j @ j.T)
     vector = torch.randn_like(objective.vector)
     assert torch.allclose(evaluation.directional(vector), j @ vector, rtol=1e-11, atol=1e-12)
-
-
-def test_the_spectrum_is_recorded_with_its_floor(tmp_path):
-    problem = problems.poisson_1d()
-    torch.manual_seed(0)
-    path, network = tmp_path / "run.h5", MLP(1, [6])
-    adam = Torch(torch.optim.Adam, lr=1e-3)
-    points = problem.sample(interior=15, seed=0)
-    probes = [jacobian_spectrum(Every(2))]
-    train(problem, network, TangentProp(), adam, points=points, steps=4, probes=probes, record=path)
-    spectra = open_trajectory(path)["spectra"]
-    values = spectra["singular_value"].values
-    assert values.shape == (3, 17)
-    assert (np.diff(values, axis=1) <= 0).all()
-    final = Objective(problem, network, AutoDiff(), points)
-    expected = np.linalg.svd(final(final.vector).jacobian.numpy(), compute_uv=False)
-    assert np.allclose(values[-1], expected, rtol=1e-10, atol=1e-12 * expected[0])
-    assert np.allclose(spectra["floor"].values, 2.0**-52 * 19 * values[:, 0])
 
 
 @pytest.mark.parametrize("operator", [TangentProp(), AutoDiff()])

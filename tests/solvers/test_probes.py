@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dynamics import open_trajectory
 from dynamics.format import KNOWN
-from solvers import probes
-from solvers.cadence import Every
+from solvers import Torch, probes, train
+from solvers.cadence import AtEnd, Every
 from solvers.networks import MLP
 from solvers.objective import Objective
 from solvers.operators import AutoDiff, FiniteDifference
@@ -187,3 +188,22 @@ def test_the_standard_probes_are_those_that_make_sense():
     assert ("series", "exact_loss") in streams(moment_of(operator=FiniteDifference()))
     unsolved = streams(moment_of(dataclasses.replace(helmholtz(), solution=None)))
     assert ("series", "rel_l2", "max_error") not in unsolved
+
+
+def test_probes_that_come_beside_another_are_measured_too(tmp_path):
+    problem = poisson_1d()
+
+    def once(moment):
+        return {"size": float(moment.objective.vector.norm())}
+
+    def beside(objective):
+        assert objective.problem is problem
+        return [probes.Probe("ending", {"size": ()}, once, AtEnd())]
+
+    chosen = [probes.Probe("often", {"size": ()}, once, Every(2), beside=beside)]
+    adam = Torch(torch.optim.Adam, lr=1e-3)
+    path = tmp_path / "run.h5"
+    train(problem, MLP(1, [4]), AutoDiff(), adam, steps=5, probes=chosen, record=path, progress=False)
+    with open_trajectory(path) as trajectory:
+        assert trajectory["often/step"].values.tolist() == [0, 2, 4, 5]
+        assert trajectory["ending/step"].values.tolist() == [5]

@@ -11,7 +11,19 @@ from scipy.io import loadmat
 from solvers.domain import Box
 from solvers.operators import AutoDiff, FiniteDifference
 from solvers.points import Points, sample
-from solvers.problems import PROBLEMS, allen_cahn, biharmonic_1d, burgers, helmholtz, poisson_1d, poisson_2d
+from solvers.problems import (
+    PROBLEMS,
+    allen_cahn,
+    biharmonic_1d,
+    biharmonic_2d,
+    burgers,
+    heat,
+    helmholtz,
+    nonlinear_poisson_1d,
+    nonlinear_poisson_2d,
+    poisson_1d,
+    poisson_2d,
+)
 from solvers.problems.allen_cahn import LEVELS, MODES, AllenCahnReference
 from solvers.problems.burgers import NODES, cole_hopf
 from solvers.problems.etdrk4 import etdrk4
@@ -23,6 +35,11 @@ CLOSED_FORMS = {
     "biharmonic-1d": biharmonic_1d(),
     "helmholtz": helmholtz(),
     "helmholtz, k = 3": helmholtz((2, 3), wavenumber=3.0),
+    "biharmonic-2d": biharmonic_2d((2, 1)),
+    "heat": heat(0.3),
+    "heat, mode 3": heat(0.05, 3),
+    "nonlinear-poisson-1d": nonlinear_poisson_1d(2, 5.0),
+    "nonlinear-poisson-2d": nonlinear_poisson_2d((1, 2)),
 }
 NU = 0.01 / math.pi
 
@@ -85,6 +102,25 @@ def test_the_right_sides_are_those_of_the_docstrings():
     strength = 4 - 17 * math.pi**2
     expected = strength * math.sin(0.3 * math.pi) * math.sin(0.8 * math.pi)
     assert float(-zero["equation"]) == pytest.approx(expected, rel=1e-13)
+
+
+def test_the_right_sides_of_the_later_problems_are_those_of_their_docstrings():
+    xy = torch.tensor([[0.3, 0.2]], dtype=torch.float64)
+    corner = Points(xy, boundary=[[1.0, 0.2]], normals=[[1.0, 0.0]], axes="xy")
+    zero = residuals(biharmonic_2d((1, 2)), AutoDiff(), corner, lambda x: 0 * x[:, :1])
+    plate = 25 * math.pi**4 * math.sin(0.3 * math.pi) * math.sin(0.4 * math.pi)
+    assert float(-zero["equation"]) == pytest.approx(plate, rel=1e-13)
+    assert float(-zero["slope"]) == pytest.approx(math.pi * math.cos(math.pi) * math.sin(0.4 * math.pi), rel=1e-13)
+    u = math.sin(0.6 * math.pi)
+    x = xy[:, :1]
+    zero = residuals(nonlinear_poisson_1d(2, 5.0), AutoDiff(), Points(x, boundary=x), lambda x: 0 * x)["equation"]
+    assert float(-zero) == pytest.approx(4 * math.pi**2 * u + 5 * u**3, rel=1e-14)
+
+
+def test_heat_decays_as_the_mode_says():
+    late = heat(0.2, 2).solution(torch.tensor([[0.25, 0.5]], dtype=torch.float64))
+    assert float(late) == pytest.approx(math.exp(-0.4 * math.pi**2), rel=1e-14)
+    assert [condition.where for condition in heat().conditions] == ["boundary", "initial"]
 
 
 # Burgers.
@@ -292,6 +328,14 @@ def test_the_public_allen_cahn_file_is_the_coarser_one(shared):
         (lambda: burgers(0.0), "viscosity in \\[1e-3, 10\\].*came 0.0"),
         (lambda: burgers(-0.01), "viscosity in \\[1e-3, 10\\]"),
         (lambda: burgers(math.nan), "viscosity in \\[1e-3, 10\\]"),
+        (lambda: biharmonic_2d((1, 0)), r"2 positive integer modes.*came \(1, 0\)"),
+        (lambda: heat(0.0), "diffusivity > 0.*came 0.0 with mode 1"),
+        (lambda: heat(math.nan), "diffusivity > 0"),
+        (lambda: heat(1.0, 4), "lasts until t = 1.*came 1.0 with mode 4"),
+        (lambda: heat(0.1, 0), "positive integer mode"),
+        (lambda: nonlinear_poisson_1d(1, -1.0), "strength >= 0.*came -1.0"),
+        (lambda: nonlinear_poisson_2d((1, 1), math.inf), "finite strength"),
+        (lambda: nonlinear_poisson_2d((1, 1.5)), "2 positive integer modes"),
         (lambda: allen_cahn(1e-5), r"diffusion in \[1e-4, 1e-2\].*came 1e-05"),
         (lambda: allen_cahn(2.0), r"diffusion in \[1e-4, 1e-2\]"),
     ],

@@ -77,8 +77,7 @@ def test_a_large_source_does_not_hide_that_the_equation_is_nonlinear():
         return -jet["xx"] + 1e-3 * jet[""] ** 3 - 1e9
 
     problem = Problem("bent", Box(("x",), (0.0,), (1.0,)), ("", "xx"), residual, (dirichlet(),))
-    with pytest.raises(ValueError, match="not linear"):
-        solve_least_squares(problem, RandomFeatures(1, 20), AutoDiff())
+    assert solve_least_squares(problem, RandomFeatures(1, 20), AutoDiff()).stopped != "linear"
 
 
 @pytest.mark.parametrize("names", [("left", "left"), ("interior", "right")])
