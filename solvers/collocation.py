@@ -89,18 +89,21 @@ class Term:
         return matrix, residual[:, :1]
 
     def is_linear(self) -> bool:
-        """Return whether R(u) = L u - f, tried at the features themselves.
+        """Return whether R(u) = L u - f, tried at some of the features.
 
         Returns:
             False also where R is not finite at u = 0.
         """
-        like = next(iter(self.jet.values.values()))
-        matrix, at_zero = self.linearise(like.new_zeros(like.shape[1], 1))
+        # Eight features tell as well as all: a residual that bends does so along any of them.
+        few = {name: value[:, :: max(1, value.shape[1] // 8)] for name, value in self.jet.values.items()}
+        tried = replace(self, jet=replace(self.jet, values=few))
+        like = next(iter(few.values()))
+        matrix, at_zero = tried.linearise(like.new_zeros(like.shape[1], 1))
         if not (torch.isfinite(matrix).all() and torch.isfinite(at_zero).all()):
             return False
         allowed = 1e-9 * float(matrix.abs().max()) + 1e3 * torch.finfo(matrix.dtype).eps * float(at_zero.abs().max())
         for scale in (1.0, -2.0):
-            bent = self._at({name: scale * value for name, value in self.jet.values.items()}) - at_zero - scale * matrix
+            bent = tried._at({name: scale * value for name, value in few.items()}) - at_zero - scale * matrix
             if not float(bent.abs().max()) <= allowed:
                 return False
         return True

@@ -228,3 +228,24 @@ def test_a_scheduler_that_waits_for_a_metric_is_refused():
     plateau = Torch(torch.optim.SGD, scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau, lr=1e-3)
     with pytest.raises(ValueError, match="StepLR"):
         list(steps(problems.poisson_1d(), MLP(1, [4]), AutoDiff(), plateau, steps=1))
+
+
+def test_round_off_of_differences_is_no_sign_of_mixed_points():
+    """At h = 1e-2 in single precision a second difference of large values differs with the place in its batch."""
+    for seed in (18, 25):
+        torch.manual_seed(seed)
+        network = TwoLayer(1, 50, scale=3.0)
+        with torch.no_grad():
+            network[2].weight.mul_(20)
+        operator = FiniteDifference(1e-2)
+        run = train(problems.poisson_1d(), network, operator, SGD, steps=1, dtype=torch.float32, progress=False)
+        assert run.step == 1
+
+
+def test_a_network_that_mixes_points_is_refused():
+    class Centred(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x) - torch.arange(len(x))[:, None]
+
+    with pytest.raises(ValueError, match="Centred mixes points"):
+        train(problems.poisson_1d(), Centred(1, 1), AutoDiff(), SGD, steps=1, progress=False)
