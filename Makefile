@@ -45,7 +45,11 @@ lint: $(READY) ## check style, docstrings and who imports whom
 	@$(RUN) -m ruff format --check .
 	@$(VENV)/bin/lint-imports --no-cache
 
-bench: $(READY) ## measure recording and derivatives, about half an hour; results in analyses/benchmarks/
+bench: $(READY) ## measure everything, over an hour; results in analyses/benchmarks/ and analyses/reproduce/
 	@$(RUN) -m analyses.benchmarks.recording --json analyses/benchmarks/recording.json
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.derivatives --json analyses/benchmarks/derivatives.json \
 	  --figure analyses/figures/derivatives.png
+	@for name in drivers random_features spectra tall trusted; do \
+	  OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.$$name --json analyses/benchmarks/$$name.json || exit 1; \
+	done
+	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce ad-vs-fd --output analyses/reproduce/results/ad-vs-fd --overwrite

@@ -116,13 +116,32 @@ def diagnose(
     diagnose_file(trajectory, figure=figure, as_json=json)
 
 
+@app.command(epilog="Example: pinnscope spectrum run.h5 --step 1000 --figure spectrum.png")
+@reported
+def spectrum(
+    trajectory: Trajectory,
+    step: Annotated[Optional[int], typer.Option(help="The recorded step nearest to it; default: the last.")] = None,  # noqa: UP045
+    all_rows: Annotated[bool, typer.Option("--all-rows", help="Of all rows, where the run recorded it.")] = False,
+    figure: Figure = None,
+    csv: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the values into a new CSV file.")] = None,  # noqa: UP045
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show a recorded spectrum: its floors, what can be trusted, K(a) and H(a)."""
+    _new(figure, overwrite, FIGURES)
+    _new(csv, overwrite, (".csv",))
+    from analyses.spectrum import show_spectrum
+
+    show_spectrum(trajectory, step=step, all_rows=all_rows, figure=figure, values=csv, as_json=json)
+
+
 @app.command(epilog="Example: pinnscope compare ad.h5 fd.h5 --figure both.png")
 @reported
 def compare(
     first: Trajectory,
     second: Trajectory,
     figure: Figure = None,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Compare runs of different problems too.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also where problem, points or precision differ.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Put two runs of one problem side by side: residuals, errors, phases, spectra above their floors."""
@@ -130,6 +149,25 @@ def compare(
     from analyses.compare import compare_files
 
     compare_files(first, second, figure=figure, anyway=anyway)
+
+
+@app.command(epilog="Example: pinnscope reproduce ad-vs-fd -o ad-vs-fd")
+@reported
+def reproduce(
+    paper: Annotated[str, typer.Argument(metavar="PAPER", help="ad-vs-fd: arXiv 2405.14099.")],
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FOLDER", help="Default: PAPER.")] = None,  # noqa: UP045
+    seeds: Annotated[int, typer.Option(min=1, help="Of features and networks.")] = 16,
+    quick: Annotated[bool, typer.Option("--quick", help="A short form: 3 seeds at most, short trainings.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure the claims of a paper, each as a row with a verdict."""
+    from analyses.config import UsageError, choice
+
+    if paper not in ("ad-vs-fd",):
+        raise UsageError(f"unknown paper {paper!r}; expected {choice(paper, ['ad-vs-fd'])}")
+    from analyses.reproduce.ad_vs_fd import reproduce as reproduce_paper
+
+    reproduce_paper(output or Path(paper), seeds=seeds, quick=quick, overwrite=overwrite)
 
 
 @app.command(epilog="Example: pinnscope validate run.h5")

@@ -43,20 +43,21 @@ def facts(named: Mapping[str, str]) -> None:
             say(textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent=" " * column, break_on_hyphens=False))
 
 
-def json_text(value: object) -> str:
+def json_text(value: object, indent: int | None = 2) -> str:
     """Return a value as JSON that every reader takes: NaN and infinities, for which JSON has no number, become null.
 
     Args:
         value: dicts, lists, text and numbers.
+        indent: spaces a level; None puts everything on one line.
 
     Returns:
-        Indented text.
+        Text.
 
     Example:
         >>> json_text([1.5, float("nan")]).split()
         ['[', '1.5,', 'null', ']']
     """
-    return json.dumps(_finite(value), indent=2, allow_nan=False)
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
 def _finite(value: object) -> object:

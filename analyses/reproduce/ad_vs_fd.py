@@ -1,0 +1,131 @@
+"""Reproduction of "AD versus FD" (arXiv 2405.14099): every claim as a row, measured over seeds, with a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from analyses.benchmarks.machine import describe_machine
+from analyses.reproduce.claims import Claim
+from analyses.reproduce.feature_claims import STEP, feature_claims
+from analyses.reproduce.random_features import Unrounded, solve_all, unrounded
+from analyses.reproduce.training_claims import training_claims, training_summary
+from analyses.reproduce.training_speed import cells, measure_training
+from analyses.terminal import json_text, parts, say, table
+
+PAPER = "arXiv 2405.14099"
+EXACT_SEEDS = 3
+"""Systems solved in multiprecision for each problem; a few seconds each."""
+
+
+def reproduce(folder: Path, *, seeds: int = 16, quick: bool = False, overwrite: bool = False) -> list[Claim]:
+    """Measure every claim of the paper and write the table, the records behind it and the figures.
+
+    Args:
+        folder: of `claims.json`, `training.json` and two figures; made where absent.
+        seeds: of features and networks.
+        quick: a short form for tests: 3 seeds at most, short trainings.
+        overwrite: replace what an earlier reproduction wrote there.
+
+    Returns:
+        The claims.
+
+    Raises:
+        FileExistsError: an output exists and overwrite is False.
+
+    Source: C. Chen, Y. Yang, Y. Xiang, W. Hao, arXiv 2405.14099, of which only the abstract could be read.
+    """
+    paths = {name: folder / name for name in ("claims.json", "training.json", "random-features.png", "training.png")}
+    if existing := [path for path in paths.values() if path.exists() and not overwrite]:
+        raise FileExistsError(f"{existing[0]} exists; expected a new folder: choose another one or pass --overwrite")
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    seeds = min(seeds, 3) if quick else seeds
+    exact_seeds = 1 if quick else EXACT_SEEDS
+    total = 2 * len(STEP) * (seeds + exact_seeds) + len(list(cells(quick)))
+    with parts(total) as begin:
+        solves = solve_all(seeds, begin)
+        exact = _unrounded(exact_seeds, begin)
+        records = measure_training(seeds, quick=quick, progress=begin)
+    settings = [Claim(**row) for row in training_claims(records)]
+    claims = [*feature_claims(solves, exact), *training_summary(settings)]
+    from analyses.reproduce.figures import features_figure, training_figure
+
+    features_figure(solves, exact).savefig(paths["random-features.png"], dpi=110)
+    training_figure(settings).savefig(paths["training.png"], dpi=110)
+    found = {
+        "paper": PAPER,
+        "seeds": seeds,
+        "quick": quick,
+        "seconds": round(time.perf_counter() - start, 1),
+        "machine": describe_machine(),
+        "claims": [claim.plain() for claim in claims],
+        "training_settings": [setting.plain() for setting in settings],
+    }
+    paths["claims.json"].write_text(json_text(found) + "\n")
+    paths["training.json"].write_text(json_text(records, indent=None) + "\n")
+    show(claims)
+    for path in paths.values():
+        say(f"wrote {path}")
+    return claims
+
+
+def _unrounded(seeds: int, begin: Callable[[str], None]) -> dict[tuple[str, float | None], list[Unrounded]]:
+    found = {}
+    for problem, step in STEP.items():
+        for h in (None, step):
+            found[problem, h] = []
+            for seed in range(seeds):
+                begin(f"{problem}, h = {h}, seed {seed}, in exact arithmetic")
+                found[problem, h].append(unrounded(problem, seed, h))
+    return found
+
+
+def show(claims: Sequence[Claim]) -> None:
+    """Print the claims as a table, and below it why each verdict is what it is.
+
+    Args:
+        claims: rows.
+    """
+    rows = [
+        (str(n), c.claim, c.setting, f"{c.quantity}: {measured(c)}", c.verdict) for n, c in enumerate(claims, start=1)
+    ]
+    table(f"AD versus FD ({PAPER}), {claims[0].seeds} seeds", ("", "claim", "where", "measured", "verdict"), rows)
+    for number, claim in enumerate(claims, start=1):
+        say(f"{number:2d}. {claim.reason}")
+
+
+def measured(claim: Claim) -> str:
+    """Return a claim's number with its interval as text.
+
+    Args:
+        claim: a row.
+
+    Returns:
+        Median and 95 % interval.
+
+    Example:
+        >>> from analyses.reproduce.claims import HOLDS
+        >>> measured(Claim("c", "s", "q", 1.2345, 1.0, 2.0, 16, HOLDS, "r"))
+        '1.23 [1, 2]'
+    """
+    return f"{claim.measured:.3g} [{claim.low:.3g}, {claim.high:.3g}]"
+
+
+def markdown(claims: Sequence[Claim]) -> str:
+    """Return the claims as a Markdown table, as the page beside this file shows it.
+
+    Args:
+        claims: rows.
+
+    Returns:
+        Text of one line a claim under two of header.
+    """
+    lines = ["| | claim | where | measured | interval | verdict |", "|---|---|---|---|---|---|"]
+    for number, c in enumerate(claims, start=1):
+        interval = f"{c.low:.3g} .. {c.high:.3g}"
+        lines.append(
+            f"| {number} | {c.claim} | {c.setting} | {c.quantity}: {c.measured:.3g} | {interval} | **{c.verdict}** |"
+        )
+    return "\n".join(lines)
