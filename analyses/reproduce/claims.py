@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from scipy import stats
 
 HOLDS, NOISE, FAILS = "holds", "holds only below the noise floor", "does not hold"
-VERDICTS = (HOLDS, NOISE, FAILS)
+UNDECIDED = "undecided"
+VERDICTS = (HOLDS, NOISE, FAILS, UNDECIDED)
+
+FEWEST = 8
+"""Seeds below which a rank correlation decides nothing: three in a row have rho = 1 once in six."""
+
+RESAMPLES = 2000
+SEEDS, SETTINGS = "95 % over seeds", "least and largest setting"
 
 
 @dataclass(frozen=True)
@@ -20,12 +27,14 @@ class Claim:
         claim: what the paper says, in one sentence.
         setting: where it was measured.
         quantity: what was measured, with the direction in which the claim would move it.
-        measured: its median over seeds.
-        low: lower end of the 95 % bootstrap interval of the median.
+        measured: its median.
+        low: lower end of the interval.
         high: upper end.
         seeds: how many.
         verdict: one of `VERDICTS`.
         reason: one sentence with the number that decides.
+        interval: what the interval is: `SEEDS`, the 95 % bootstrap interval over seeds, or `SETTINGS`.
+        key: the setting as plain values, for who selects among rows.
 
     Raises:
         ValueError: another verdict.
@@ -44,6 +53,8 @@ class Claim:
     seeds: int
     verdict: str
     reason: str
+    interval: str = SEEDS
+    key: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.verdict not in VERDICTS:
@@ -84,39 +95,33 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return median, float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return Spearman's rank correlation of two samples, NaN where one of them is constant.
+def rank_interval(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """Return Spearman's rho over all entries and its 95 % interval, whole seeds resampled.
 
     Args:
-        first: values.
+        first: (seeds, cells); seeds with a value that is not finite in either are left out.
         second: as many.
 
     Returns:
-        In [-1, 1].
+        Rho, lower and upper end; NaN where fewer than eight seeds are left or one of the two is constant.
+
+    Cost: 2,000 resamples.
 
     Example:
-        >>> rank_correlation([1.0, 2.0, 3.0], [10.0, 20.0, 15.0])
-        0.5
+        >>> rank_interval(np.arange(16.0).reshape(8, 2), np.exp(np.arange(16.0)).reshape(8, 2))
+        (1.0, 1.0, 1.0)
     """
-    pairs = np.array([first, second], dtype=float)
-    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
-    if pairs.shape[1] < 3 or (np.ptp(pairs, axis=1) == 0).any():
-        return float("nan")
-    return float(stats.spearmanr(*pairs).statistic)
-
-
-def share(values: Sequence[float], test: Callable[[float], bool]) -> float:
-    """Return the share of values that pass a test.
-
-    Args:
-        values: numbers.
-        test: value -> bool.
-
-    Returns:
-        In [0, 1], NaN without values.
-
-    Example:
-        >>> share([1.0, 2.0], lambda value: value > 1)
-        0.5
-    """
-    return float(np.mean([test(value) for value in values])) if len(values) else float("nan")
+    whole = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
+    first, second = first[whole], second[whole]
+    if len(first) < FEWEST:
+        return (float("nan"),) * 3
+    drawn = np.random.default_rng(0).integers(len(first), size=(RESAMPLES, len(first)))
+    draws = np.concatenate([np.arange(len(first))[None], drawn])
+    ranks = [stats.rankdata(values[draws].reshape(len(draws), -1), axis=1) for values in (first, second)]
+    ranks = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
+    norms = np.sqrt((ranks[0] ** 2).sum(axis=1) * (ranks[1] ** 2).sum(axis=1))
+    rho = np.divide((ranks[0] * ranks[1]).sum(axis=1), norms, out=np.full(len(draws), np.nan), where=norms > 0)
+    if np.isnan(rho[0]):
+        return (float("nan"),) * 3
+    low, high = np.nanquantile(rho[1:], [0.025, 0.975])
+    return float(round(rho[0], 12)), float(round(low, 12)), float(round(high, 12))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analyses.reproduce.claims import Claim
 from analyses.reproduce.feature_claims import BELOW, STEP, Exact
@@ -17,6 +19,9 @@ from dynamics.entropy import truncated_entropy
 TITLES = {"poisson-1d": "Poisson", "biharmonic-1d": "biharmonic"}
 MARKS = {"poisson-1d": "o", "biharmonic-1d": "^"}
 CUTS = np.logspace(-1, -16, 151)
+COLORS = dict(zip((1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4), colormaps["viridis"](np.linspace(0.95, 0, 6)), strict=True))
+"""Of each step, light to dark: grey prints keep the order. Exact derivatives are red."""
+AD = "C3"
 
 
 def features_figure(solves: Sequence[Solve], exact: Exact) -> Figure:
@@ -45,20 +50,17 @@ def _seeds(solves: Sequence[Solve]) -> int:
 
 def _spectra(axis: Axes, solves: Sequence[Solve], exact: Exact) -> None:
     problem = "poisson-1d"
-    shown = [(None, "AD", "C0", "o")] + [
-        (h, f"FD, h = {h:g}", c, "x") for h, c in ((1e-2, "C1"), (1e-3, "C3"), (1e-4, "C4"))
-    ]
-    for step, label, color, mark in shown:
-        solve = next(s for s in solves if (s.problem, s.activation, s.seed, s.step) == (problem, "tanh", 0, step))
-        index = np.arange(1, len(solve.values) + 1)
-        axis.plot(index, solve.values / solve.values[0], mark, ms=3, mfc="none", color=color, label=label)
-        axis.axhline(solve.relative_floor, color=color, ls="--", lw=0.8)
-    for step, style in ((None, "-"), (STEP[problem], ":")):
+    for step, color, style, width in ((STEP[problem], "0.75", "-", 5), (None, "k", "--", 1)):
         values = exact[problem, step][0].values
         name = "AD" if step is None else f"FD, h = {step:g}"
-        axis.plot(
-            np.arange(1, len(values) + 1), values / values[0], style, color="k", lw=1, label=f"{name}, exact arithmetic"
-        )
+        index = np.arange(1, len(values) + 1)
+        axis.plot(index, values / values[0], style, color=color, lw=width, label=f"{name}, exact arithmetic")
+    for step in (None, 1e-2, 1e-3, 1e-4):
+        solve = next(s for s in solves if (s.problem, s.activation, s.seed, s.step) == (problem, "tanh", 0, step))
+        index, color = np.arange(1, len(solve.values) + 1), AD if step is None else COLORS[step]
+        label, mark = ("AD", "o") if step is None else (f"FD, h = {step:g}", "x")
+        axis.plot(index, solve.values / solve.values[0], mark, ms=3.5, mfc="none", color=color, label=label)
+        axis.axhline(solve.relative_floor, color=color, ls="--", lw=0.8)
     axis.set(yscale="log", ylim=(1e-20, 3), xlim=(0, 60), xlabel="index k", ylabel=r"$\sigma_k / \sigma_1$ [1]")
     axis.set_title("Poisson: the extra values of FD are round-off (dashed: floors)", fontsize="medium")
     axis.legend(fontsize="small", loc="upper right")
@@ -85,41 +87,35 @@ def _entropies(axis: Axes, solves: Sequence[Solve]) -> None:
 
 def _residuals(axis: Axes, solves: Sequence[Solve]) -> None:
     for problem in STEP:
-        for index, step in enumerate(STEPS[problem]):
+        for step in STEPS[problem]:
             both = pairs(solves, problem, step)
-            axis.loglog(
-                [b.relative_floor for _, b in both],
-                [b.residual / a.residual for a, b in both],
-                MARKS[problem],
-                ms=4,
-                mfc="none",
-                color=f"C{index}",
-                label=f"{TITLES[problem]}, h = {step:g}",
-            )
+            floors, gaps = [b.relative_floor for _, b in both], [b.residual / a.residual for a, b in both]
+            axis.loglog(floors, gaps, MARKS[problem], ms=5, mfc="none", color=COLORS[step])
     axis.axhline(1, color="0.6", lw=0.8)
     axis.set(xlabel=r"floor of FD over $\sigma_1$ [1]", ylabel="own residual, FD over AD [1]")
     axis.set_title("the residual gap follows the noise, not the truncation", fontsize="medium")
-    axis.legend(fontsize="x-small", loc="upper left", ncols=2)
+    _legend(axis, "upper left")
 
 
 def _errors(axis: Axes, solves: Sequence[Solve]) -> None:
     own = [s for s in solves if s.activation == "tanh"]
     for problem in STEP:
-        for index, step in enumerate((None, *STEPS[problem])):
+        for step in (None, *STEPS[problem]):
             chosen = [s for s in own if s.problem == problem and s.step == step]
-            label = f"{TITLES[problem]}, " + ("AD" if step is None else f"h = {step:g}")
-            axis.loglog(
-                [s.residual for s in chosen],
-                [s.error for s in chosen],
-                MARKS[problem],
-                ms=4,
-                mfc="none",
-                color="k" if step is None else f"C{index - 1}",
-                label=label,
-            )
+            residuals, errors = [s.residual for s in chosen], [s.error for s in chosen]
+            color = AD if step is None else COLORS[step]
+            axis.loglog(residuals, errors, MARKS[problem], ms=5, mfc="none", color=color)
     axis.set(xlabel="own residual, rms [1]", ylabel="relative L2 error [1]")
     axis.set_title("the own residual of FD does not tell its error", fontsize="medium")
-    axis.legend(fontsize="x-small", loc="lower right", ncols=2)
+    _legend(axis, "lower right", exact=True)
+
+
+def _legend(axis: Axes, place: str, exact: bool = False) -> None:
+    """One colour a step, one mark a problem."""
+    marks = [Line2D([], [], ls="", marker=MARKS[p], mfc="none", color="k", label=TITLES[p]) for p in STEP]
+    steps = [Line2D([], [], lw=4, color=color, label=f"h = {step:g}") for step, color in COLORS.items()]
+    steps = [Line2D([], [], lw=4, color=AD, label="AD")] * exact + steps
+    axis.legend(handles=marks + steps, fontsize="small", loc=place, ncols=2)
 
 
 def training_figure(settings: Sequence[Claim]) -> Figure:
@@ -136,7 +132,9 @@ def training_figure(settings: Sequence[Claim]) -> Figure:
     figure = Figure(figsize=(10, 2 + 0.27 * len(labels)), layout="constrained")
     axis = figure.subplots()
     for offset, (dtype, color) in enumerate((("float64", "C0"), ("float32", "C1"))):
-        own = [row for row in gains if dtype in row.setting]
+        own = [row for row in gains if row.key["dtype"] == dtype]
+        if not own:
+            continue
         place = np.array([labels.index(_without_precision(row)) for row in own]) + 0.3 * (offset - 0.5)
         middle = np.array([row.measured for row in own])
         reach = np.abs(np.array([[row.low, row.high] for row in own]).T - middle)
@@ -144,13 +142,13 @@ def training_figure(settings: Sequence[Claim]) -> Figure:
     axis.axvline(0, color="k", lw=0.8)
     axis.axvspan(-LEAST_GAIN, LEAST_GAIN, color="0.9", lw=0, zorder=0, label="below 0.01 decades: no difference")
     axis.set_yticks(range(len(labels)), labels, fontsize="small")
-    axis.invert_yaxis()
+    axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.set_xscale("symlog", linthresh=0.01)
     axis.set_xlabel("decades of its own loss that training under AD gains on FD, same starts [1]")
-    axis.legend(fontsize="small", loc="lower right")
+    axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.06), ncols=3, frameon=False)
     axis.set_title("training speed: exact derivatives against differences", fontsize="medium")
     return figure
 
 
 def _without_precision(row: Claim) -> str:
-    return row.setting.replace("float64, ", "").replace("float32, ", "")
+    return "{network}, {problem}, {optimizer}, h = {step:g}".format(**row.key)

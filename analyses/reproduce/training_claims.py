@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
-from analyses.reproduce.claims import FAILS, HOLDS, NOISE, VERDICTS, Claim, median_interval
+from analyses.reproduce.claims import (
+    FAILS,
+    HOLDS,
+    NOISE,
+    SETTINGS,
+    UNDECIDED,
+    VERDICTS,
+    Claim,
+    median_interval,
+    rank_interval,
+)
 from analyses.reproduce.training_speed import CUTS, paired
 
 Records = Sequence[dict[str, Any]]
@@ -19,9 +28,13 @@ ORDERED = "networks with the larger truncated entropy train faster"
 FASTER = "networks train faster under AD, and where they do its truncated entropy is larger"
 DEEPER = "AD gains more training speed in deeper networks"
 
-RESAMPLES = 2000
 ORDERED_AT = (1e-4, 1e-8, 1e-12)
 """Cuts at which H is held against speed: above most floors in float32, between the two precisions, and in float64."""
+
+SETTING = ("network", "problem", "dtype", "optimizer")
+
+SUMMARISED = {ORDERED: "Spearman's rho of H(a) and decades of loss"}
+"""The quantity of a summary, where it is not that of its rows."""
 
 LEAST_GAIN = 0.01
 """Decades of loss: a difference of 2 % in the last loss, below which a gain of training speed is called none."""
@@ -93,7 +106,7 @@ def entropy(record: dict[str, Any], cut: int) -> float | None:
 
 
 def relative_floor(record: dict[str, Any]) -> float | None:
-    """Return the largest floor of a run's spectra over sigma_1, of the SVD or of the entries.
+    """Return the largest floor of a run's spectra over sigma_1: round-off of SVD and entries.
 
     Args:
         record: of one seed.
@@ -104,17 +117,17 @@ def relative_floor(record: dict[str, Any]) -> float | None:
     spectra = list(record["spectra"].values())
     if None in spectra:
         return None
-    return max(max(spectrum["floor"], spectrum["entry_floor"]) / spectrum["sigma_1"] for spectrum in spectra)
+    return max((spectrum["floor"] + spectrum["entry_floor"]) / spectrum["sigma_1"] for spectrum in spectra)
 
 
-def training_claims(records: Records) -> list[dict[str, Any]]:
+def training_claims(records: Records) -> list[Claim]:
     """Judge three claims, a row a setting: H orders training speed, AD is faster than FD, more so in deep networks.
 
     Speed is the number of decades that a run's own loss falls. All intervals are 95 %, by bootstrap over seeds.
 
     * Ordering: Spearman's rho of H(a) and speed over all seeds and operators of a setting, a = 1e-4, 1e-8 and 1e-12.
       It holds where the interval lies above 0 and a lies above all floors, "only below the noise floor" where the
-      interval lies above 0 and a does not, and not otherwise.
+      interval lies above 0 and a does not, not otherwise; with fewer than eight seeds it is undecided.
     * AD faster: paired by seed. It holds where the interval of the median gain lies above 0.01 decades, H of AD and FD
       differ at some cut above both floors (interval beyond 1e-3), and AD's is larger at all of these; "only below the
       noise floor" where they differ at cuts below the floors only, AD's larger at all; not otherwise. A null result is
@@ -126,15 +139,14 @@ def training_claims(records: Records) -> list[dict[str, Any]]:
         records: of `measure_training`.
 
     Returns:
-        Rows as `Claim.plain` gives them. Cells that the operator refused have none.
+        Rows, with `key` their settings. Cells that the operator refused have none.
 
     Example:
         >>> training_claims([])
         []
     """
     ran = [record for record in records if record["status"] != "refused"]
-    rows = [*_ordering(ran), *_gains(ran), *_depths(ran)]
-    return [row.plain() for row in rows]
+    return [*_ordering(ran), *_gains(ran), *_depths(ran)]
 
 
 def training_summary(rows: Sequence[Claim]) -> list[Claim]:
@@ -154,26 +166,29 @@ def training_summary(rows: Sequence[Claim]) -> list[Claim]:
         []
     """
     groups = {
-        (FASTER, "all networks, h = 0.1"): lambda row: "h = 0.1" in row.setting,
-        (FASTER, "all networks, h = 0.01 and 0.001"): lambda row: "h = 0.1" not in row.setting,
-        (ORDERED, "all networks, cuts above the floors"): lambda row: "above the highest" in row.reason,
-        (ORDERED, "all networks, cuts below a floor"): lambda row: "below the highest" in row.reason,
-        (DEEPER, "depth 6 against depth 2"): lambda row: True,
+        (FASTER, "all networks, h = 0.1"): lambda key: key["step"] == 0.1,
+        (FASTER, "all networks, h = 0.01 and 0.001"): lambda key: key["step"] < 0.1,
+        (ORDERED, "all networks, cuts above the floors"): lambda key: key["above_floor"],
+        (ORDERED, "all networks, cuts below a floor"): lambda key: not key["above_floor"],
+        (DEEPER, "depth 6 against depth 2"): lambda key: True,
     }
     found = []
     for (claim, setting), belongs in groups.items():
-        own = [row for row in rows if row.claim == claim and belongs(row)]
+        own = [row for row in rows if row.claim == claim and belongs(row.key)]
         if not own:
             continue
         counts = {verdict: sum(row.verdict == verdict for row in own) for verdict in VERDICTS}
-        verdict = HOLDS if 2 * counts[HOLDS] >= len(own) else FAILS
+        if counts[UNDECIDED]:
+            verdict = UNDECIDED
+        else:
+            verdict = HOLDS if 2 * counts[HOLDS] >= len(own) else FAILS
         if verdict == FAILS and 2 * (counts[HOLDS] + counts[NOISE]) >= len(own):
             verdict = NOISE
         values = [row.measured for row in own]
-        reason = f"of {len(own)} settings: " + ", ".join(f"{name} in {count}" for name, count in counts.items())
-        quantity = f"{own[0].quantity.split('(')[0].strip()}, median and range over settings"
+        reason = f"of {len(own)} settings: " + ", ".join(f"{name} in {n}" for name, n in counts.items() if n)
+        name = SUMMARISED.get(claim, own[0].quantity)
         bounds = (float(np.median(values)), min(values), max(values))
-        found.append(Claim(claim, setting, quantity, *bounds, own[0].seeds, verdict, reason))
+        found.append(Claim(claim, setting, name, *bounds, own[0].seeds, verdict, reason, SETTINGS))
     return found
 
 
@@ -185,7 +200,7 @@ def _by(records: Iterable[dict[str, Any]], *fields: str) -> dict[tuple, list[dic
 
 
 def _ordering(records: Records) -> Iterable[Claim]:
-    for key, group in _by(records, "network", "problem", "dtype", "optimizer").items():
+    for key, group in _by(records, *SETTING).items():
         cells = list(_by(group, "step").values())
         floor = max(float(np.nanmedian(paired(cell, relative_floor))) for cell in cells)
         speed = np.stack([paired(cell, lambda record: record["decades"]) for cell in cells], axis=1)
@@ -193,43 +208,15 @@ def _ordering(records: Records) -> Iterable[Claim]:
             at = CUTS.index(cut)
             of = np.stack([paired(cell, lambda record, at=at: entropy(record, at)) for cell in cells], axis=1)
             found, low, high = rank_interval(of, speed)
-            verdict = FAILS if not low > 0 else HOLDS if cut >= floor else NOISE
-            place = "above" if cut >= floor else "below"
+            above = cut >= floor
+            verdict = HOLDS if above else NOISE
+            if not low > 0:
+                verdict = UNDECIDED if np.isnan(low) else FAILS
+            place = "above" if above else "below"
             reason = f"rho = {found:.2f} [{low:.2f}, {high:.2f}]; a lies {place} the highest floor, {floor:.1e}"
             name = f"Spearman's rho of H({cut:g}) and decades of loss"
-            yield Claim(ORDERED, ", ".join(key), name, found, low, high, len(speed), verdict, reason)
-
-
-def rank_interval(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """Return Spearman's rho over all entries and its 95 % interval, whole seeds resampled.
-
-    Args:
-        first: (seeds, cells); seeds with a value that is not finite in either are left out.
-        second: as many.
-
-    Returns:
-        Rho, lower and upper end; NaN where fewer than three seeds are left or one of the two is constant.
-
-    Cost: 2,000 resamples.
-
-    Example:
-        >>> rank_interval(np.arange(8.0).reshape(4, 2), np.exp(np.arange(8.0)).reshape(4, 2))
-        (1.0, 1.0, 1.0)
-    """
-    whole = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
-    first, second = first[whole], second[whole]
-    if len(first) < 3:
-        return (float("nan"),) * 3
-    drawn = np.random.default_rng(0).integers(len(first), size=(RESAMPLES, len(first)))
-    draws = np.concatenate([np.arange(len(first))[None], drawn])
-    ranks = [rankdata(values[draws].reshape(len(draws), -1), axis=1) for values in (first, second)]
-    ranks = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
-    norms = np.sqrt((ranks[0] ** 2).sum(axis=1) * (ranks[1] ** 2).sum(axis=1))
-    rho = np.divide((ranks[0] * ranks[1]).sum(axis=1), norms, out=np.full(len(draws), np.nan), where=norms > 0)
-    if np.isnan(rho[0]):
-        return (float("nan"),) * 3
-    low, high = np.nanquantile(rho[1:], [0.025, 0.975])
-    return float(round(rho[0], 12)), float(round(low, 12)), float(round(high, 12))
+            where = dict(zip(SETTING, key, strict=True)) | {"cut": cut, "above_floor": above}
+            yield Claim(ORDERED, ", ".join(key), name, found, low, high, len(speed), verdict, reason, key=where)
 
 
 def pairs(records: Records) -> dict[tuple[str, str, str, str, float], Pair]:
@@ -241,7 +228,7 @@ def pairs(records: Records) -> dict[tuple[str, str, str, str, float], Pair]:
     Returns:
         (network, problem, dtype, optimizer, step) -> differences.
     """
-    cells = _by(records, "network", "problem", "dtype", "optimizer", "step")
+    cells = _by(records, *SETTING, "step")
     found = {}
     for (*setting, step), central in cells.items():
         exact = cells.get((*setting, None))
@@ -255,7 +242,9 @@ def _gains(records: Records) -> Iterable[Claim]:
         gain = median_interval(pair.gain)
         verdict, reason = _verdict(gain, pair)
         name = "decades of loss that AD gains on FD"
-        yield Claim(FASTER, f"{', '.join(setting)}, h = {step:g}", name, *gain, len(pair.gain), verdict, reason)
+        where = dict(zip(SETTING, setting, strict=True)) | {"step": step}
+        text = f"{', '.join(setting)}, h = {step:g}"
+        yield Claim(FASTER, text, name, *gain, len(pair.gain), verdict, reason, key=where)
 
 
 def _depths(records: Records) -> Iterable[Claim]:

@@ -9,9 +9,9 @@ import torch
 from scipy.stats import spearmanr
 
 from analyses.reproduce import training_speed
-from analyses.reproduce.claims import FAILS, HOLDS, NOISE
+from analyses.reproduce.claims import FAILS, HOLDS, NOISE, rank_interval
 from analyses.reproduce.stacked import Stack, train_stack
-from analyses.reproduce.training_claims import DEEPER, FASTER, ORDERED, rank_interval, training_claims
+from analyses.reproduce.training_claims import DEEPER, FASTER, ORDERED, training_claims, training_summary
 from analyses.reproduce.training_speed import CUTS, LEVELS, Cell, cells, measure_training, paired
 from dynamics.entropy import truncated_entropy
 from solvers import MLP, AutoDiff, FiniteDifference, TangentProp, Torch, TwoLayer, problems, steps
@@ -201,7 +201,7 @@ def study(gain, larger_at, entry_floor=1e-16, network="two-layer", seeds=8):
 
 
 def verdicts(records, claim):
-    return [row["verdict"] for row in training_claims(records) if row["claim"] == claim]
+    return [row.verdict for row in training_claims(records) if row.claim == claim]
 
 
 @pytest.mark.parametrize(
@@ -228,21 +228,21 @@ def test_an_entropy_that_differs_both_ways_orders_nothing(larger_at, smaller_at)
 
 
 def test_a_null_result_and_a_slower_ad_are_said():
-    (null,) = [row for row in training_claims(study(0.001, (1e-4,))) if row["claim"] == FASTER]
-    assert null["reason"].startswith("no gain above 0.01 decades: 0.00")
-    assert null["low"] <= null["measured"] <= null["high"]
-    assert null["seeds"] == 8
-    (slower,) = [row for row in training_claims(study(-0.5, (1e-4,))) if row["claim"] == FASTER]
-    assert slower["reason"].startswith("AD is slower: -0.499 [-0.500, -0.499]")
+    (null,) = [row for row in training_claims(study(0.001, (1e-4,))) if row.claim == FASTER]
+    assert null.reason.startswith("no gain above 0.01 decades: 0.00")
+    assert null.low <= null.measured <= null.high
+    assert null.seeds == 8
+    (slower,) = [row for row in training_claims(study(-0.5, (1e-4,))) if row.claim == FASTER]
+    assert slower.reason.startswith("AD is slower: -0.499 [-0.500, -0.499]")
 
 
 def test_a_gain_that_not_all_seeds_show_is_none():
     records = study(0.0, (1e-4,))
     for entry in records[::2]:
         entry["decades"] += 0.5 if entry["seed"] % 2 else -0.4
-    (row,) = [row for row in training_claims(records) if row["claim"] == FASTER]
-    assert row["verdict"] == FAILS
-    assert row["low"] < 0 < row["high"]
+    (row,) = [row for row in training_claims(records) if row.claim == FASTER]
+    assert row.verdict == FAILS
+    assert row.low < 0 < row.high
 
 
 def test_entropy_orders_speed_where_their_ranks_agree():
@@ -278,7 +278,7 @@ def test_refused_cells_have_no_row_and_diverged_seeds_do_not_count():
     some = study(0.5, (1e-4,))
     some[0] = dict(some[0], decades=None, spectra=dict(some[0]["spectra"], end=None))
     assert verdicts(some, FASTER) == [HOLDS]
-    json.dumps(training_claims(some), allow_nan=False)
+    assert training_claims(some)
 
 
 def test_ranks_are_scipys_and_seeds_are_drawn_whole():
@@ -295,7 +295,22 @@ def test_ranks_are_scipys_and_seeds_are_drawn_whole():
     assert rank_interval(first, second)[0] == pytest.approx(
         spearmanr(first[1:].ravel(), second[1:].ravel()).statistic, abs=1e-10
     )
-    assert np.isnan(rank_interval(np.ones((4, 1)), np.arange(4.0)[:, None])).all()
+    assert np.isnan(rank_interval(np.ones((9, 1)), np.arange(9.0)[:, None])).all()
+    assert np.isnan(rank_interval(np.arange(7.0)[:, None], np.arange(7.0)[:, None])).all(), "too few seeds"
+
+
+def test_the_summary_counts_settings_and_takes_the_verdict_of_half_of_them():
+    claims = training_claims(study(0.5, (1e-4,), network="two-layer") + study(0.001, (1e-4,), network="depth-4"))
+    (row,) = [row for row in training_summary(claims) if row.claim == FASTER]
+    assert row.verdict == HOLDS and row.reason == "of 2 settings: holds in 1, does not hold in 1"
+    assert (row.low, row.high) == pytest.approx((0.001, 0.5), abs=2e-3)
+    assert row.measured == pytest.approx((row.low + row.high) / 2)
+    assert row.interval == "least and largest setting"
+    weaker = training_claims(study(0.5, (1e-8,), 1e-6, network="two-layer") + study(0.0, (1e-4,), network="depth-4"))
+    (row,) = [row for row in training_summary(weaker) if row.claim == FASTER]
+    assert row.verdict == NOISE
+    settings = [row.setting for row in training_summary(weaker) if row.claim == ORDERED]
+    assert settings == ["all networks, cuts above the floors", "all networks, cuts below a floor"]
 
 
 def test_pairs_are_in_the_order_of_the_seeds():
