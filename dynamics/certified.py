@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -121,7 +122,10 @@ def _integers(rows: list, digits: int, flint):
 
 def _rows(matrix, flint) -> list[list[tuple]]:
     """Return (numerator, denominator, radius) of every entry."""
-    rows = matrix.tolist() if hasattr(matrix, "tolist") else [list(row) for row in matrix]
+    rows = matrix.tolist() if hasattr(matrix, "tolist") else matrix
+    if not isinstance(rows, list | tuple) or not all(isinstance(row, Sequence) for row in rows):
+        raise ValueError(f"expected a 2-D matrix, got {type(matrix).__name__} of shape {np.shape(matrix)}; pass rows")
+    rows = [list(row) for row in rows]
     if not rows or not isinstance(rows[0], list) or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
         raise ValueError(f"expected a 2-D matrix with entries, got {np.shape(matrix)}; pass rows of equal length")
     return [[_entry(entry, flint) for entry in row] for row in rows]
@@ -129,7 +133,10 @@ def _rows(matrix, flint) -> list[list[tuple]]:
 
 def _entry(entry, flint) -> tuple:
     if isinstance(entry, str):
-        entry = Fraction(entry)
+        try:
+            entry = Fraction(entry)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"expected a number such as '1e-40' or '1/3', got {entry!r}") from None
     if isinstance(entry, flint.arb) and entry.is_finite():
         mantissa, exponent = (int(part) for part in entry.mid().man_exp())
         return *_shifted(mantissa, exponent), entry.rad()

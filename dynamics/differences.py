@@ -118,7 +118,11 @@ class Central:
             >>> Central.of((2, 2), 2).absolute
             16.0
         """
-        orders = tuple(derivative) if isinstance(derivative, Sequence) else (derivative,)
+        if isinstance(derivative, str):
+            raise ValueError(
+                f"expected a derivative as an order or one order an axis, came {derivative!r}: xxyy is (2, 2)"
+            )
+        orders = tuple(np.atleast_1d(derivative).tolist())
         stencils = [central_weights(along, order) for along in orders]
         absolute = math.prod(sum(map(abs, weights)) for _, weights, _ in stencils)
         norm = math.prod(math.hypot(*weights) for _, weights, _ in stencils)
@@ -149,7 +153,7 @@ def predict_floor(
         h: step, in the unit of the coordinate.
         order: of accuracy, 2, 4, 6 or 8.
         derivative: m, or one order an axis: (2, 2) is xxyy.
-        dtype: floating type of the values.
+        dtype: floating type of the values, of numpy or torch, or its name.
         amplitude: root mean square size a of the values, in their unit.
         shape: (M, N) of the matrix; (1, 1) gives twice the noise of one entry.
 
@@ -188,7 +192,7 @@ def best_step(order: int, derivative: int | Sequence[int], dtype=np.float64, wav
     Args:
         order: q of accuracy, 2, 4, 6 or 8.
         derivative: m >= 1, or one order an axis.
-        dtype: floating type of the values.
+        dtype: floating type of the values, of numpy or torch, or its name.
         wavenumber: k, in the inverse unit of the coordinate: the highest that matters.
 
     Returns:
@@ -216,6 +220,7 @@ def best_step(order: int, derivative: int | Sequence[int], dtype=np.float64, wav
 
 def _eps(dtype) -> float:
     try:
-        return float(np.finfo(dtype).eps)
+        # A torch dtype prints as torch.float32; torch itself is not known here.
+        return float(np.finfo(str(dtype).removeprefix("torch.") if not isinstance(dtype, type) else dtype).eps)
     except (TypeError, ValueError):
         raise ValueError(f"expected a floating type such as float64, came {dtype!r}") from None

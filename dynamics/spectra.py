@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,6 +19,8 @@ TRUST = 100.0
 
 SVD_FLOOR = "round-off of the SVD"
 ENTRY_FLOOR = "round-off of the entries"
+
+PROJECTION_FLOOR = "remainder of the randomized projection"
 
 SAFE = (1e-140, 1e140)
 """Largest entries within which squares neither overflow nor vanish."""
@@ -50,30 +53,6 @@ def spectrum_floor(singular_values, shape) -> np.ndarray:
     if values.ndim == 0 or values.shape[-1] == 0:
         raise ValueError(f"expected singular values along the last axis, got shape {values.shape}; pass at least one")
     return error_constant(shape) * EPS * values.max(axis=-1)
-
-
-def singular_values(matrix) -> tuple[np.ndarray, float]:
-    r"""Compute all singular values of an array by LAPACK's divide and conquer (gesdd), and `spectrum_floor`.
-
-    Args:
-        matrix: (m, n), real; computed with in float64.
-
-    Returns:
-        The min(m, n) singular values, float64, largest first, and the floor, both in the unit of the entries.
-
-    Raises:
-        ValueError: If the matrix is not 2-D, is empty, is complex or holds a value that is not finite.
-        MemoryError: If there is no room for three float64 copies.
-
-    Cost: O(m n min(m, n)) operations.
-
-    Example:
-        >>> values, floor = singular_values([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
-        >>> values.tolist(), floor < 1e-14
-        ([4.0, 3.0], True)
-    """
-    values = decompose(_float64(np.asarray(matrix)), "gesdd").values
-    return values, float(spectrum_floor(values, np.shape(matrix)))
 
 
 def singular_spectrum(
@@ -142,6 +121,11 @@ def singular_spectrum(
                 "pass its matrix to compute one"
             )
         return _recorded(source, operator_floor)
+    if isinstance(source, str | Path | h5py.File | h5py.Group):
+        raise ValueError(
+            f"expected an array, an h5py Dataset or an open trajectory, got {source!r}; open_trajectory(path) opens a "
+            'run, file["name"] is a Dataset'
+        )
     if isinstance(source, h5py.Dataset):
         if leading is not None:
             raise ValueError(
@@ -170,8 +154,10 @@ def _in_memory(source, driver: str, leading: int | None) -> _Measured:
     given = source if cupy_array else np.asarray(source)
     entries, scale = _scaled(_float64(given))
     floor, eps = _entry_round_off(_norm(entries, 0), _norm(entries, 1), given.dtype)
-    if leading is not None and (isinstance(leading, bool) or leading < 1):
-        raise ValueError(f"expected leading >= 1, got {leading}; None computes all")
+    if leading is not None and (isinstance(leading, bool) or not isinstance(leading, int | np.integer) or leading < 1):
+        raise ValueError(f"expected leading as an integer >= 1, got {leading!r}; None computes all")
+    if leading is not None and driver not in ("auto", "randomized"):
+        raise ValueError(f"expected driver 'auto' with leading={leading}, got {driver!r}; leave one of them out")
     if cupy_array:
         if driver not in ("auto", "gesvd"):
             raise ValueError(
@@ -181,7 +167,7 @@ def _in_memory(source, driver: str, leading: int | None) -> _Measured:
     elif leading is not None and leading <= min(given.shape) / 4:
         found = leading_values(entries, leading)
     else:
-        found = decompose(entries, driver)
+        found = decompose(entries, "auto" if driver == "randomized" else driver)
     values = found.values[:leading] * scale
     details = dict(found.details)
     if "residual_norm" in details:
@@ -275,13 +261,16 @@ def _assemble(measured: _Measured, operator_floor: float | None) -> xr.Dataset:
         floor = floor + np.hypot(values, found.details["residual_norm"]) - values
     attrs = {"driver": found.driver, "rows": measured.shape[0], "columns": measured.shape[1], "dtype": measured.dtype}
     attrs |= {"condition": found.condition} if np.isfinite(found.condition) else {}
-    return _labelled(
+    spectrum = _labelled(
         xr.DataArray(values, dims="index"),
         xr.DataArray(floor, dims="index"),
         xr.DataArray(measured.svd_floor),
         xr.DataArray(float(entry_floor)),
         {**attrs, **found.details},
     )
+    if "residual_norm" in found.details and (floor > 2 * absolute).any():
+        spectrum.attrs["floor_origin"] = PROJECTION_FLOOR
+    return spectrum
 
 
 def _recorded(trajectory: xr.DataTree, operator_floor: float | None) -> xr.Dataset:

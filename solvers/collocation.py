@@ -198,18 +198,18 @@ def weights_of(problem: Problem, weights: Weights, terms: tuple[Term, ...], coef
     found = {INTERIOR: 1.0, **{condition.name: condition.weight for condition in problem.conditions}}
     if weights is None:
         return found
-    if isinstance(weights, str):
-        if weights != "balanced":
-            raise ValueError(f"expected weights as a mapping term -> factor, 'balanced' or None, came {weights!r}")
+    if weights == "balanced":
         longest = {t.name: float(torch.linalg.vector_norm(t.linearise(coefficients)[0], dim=1).max()) for t in terms}
         reach = longest[INTERIOR]
         return {name: (reach / own) ** 2 if own > 0 and reach > 0 else 1.0 for name, own in longest.items()}
-    for name, factor in dict(weights).items():
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"expected weights as a mapping term -> factor, 'balanced' or None, came {weights!r}")
+    for name, factor in weights.items():
         if name not in found:
             raise ValueError(f"{problem.name} has no term {name!r} to weight; expected one of {', '.join(found)}")
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 <= factor < math.inf:
             raise ValueError(f"expected a finite weight >= 0 for the term {name!r}, came {factor!r}")
-    return {name: float(dict(weights).get(name, own)) for name, own in found.items()}
+    return {name: float(weights.get(name, own)) for name, own in found.items()}
 
 
 def collocation(
@@ -217,7 +217,7 @@ def collocation(
     features: RandomFeatures,
     operator: Operator,
     points: Points,
-    weights: Mapping[str, float] | None = None,
+    weights: Weights = None,
     coefficients: Tensor | None = None,
 ) -> System:
     """Return the weighted system at any points, unchecked: they may lie a little outside the domain.
@@ -227,7 +227,7 @@ def collocation(
         features: M features.
         operator: takes their derivatives.
         points: float64, on the features' device.
-        weights: term -> factor of its squared residual; None is the problem's.
+        weights: of the terms; at displaced points as a mapping, so that they stay the same.
         coefficients: (features, 1) that a nonlinear residual is linearised at; None is 0.
 
     Returns:
@@ -254,34 +254,14 @@ def check_collocation(problem: Problem, features: RandomFeatures, operator: Oper
         points: float64, on the features' device.
 
     Raises:
-        ValueError: unknown coefficients, points that do not match the problem, a residual of another shape.
+        ValueError: unknown coefficients, points or features that do not match the problem, a residual of another shape.
     """
     problem.check(points)
+    if features.weight.shape[1] != len(problem.axes):
+        raise ValueError(
+            f"{problem.name} has {len(problem.axes)} axes, the features have {features.weight.shape[1]} inputs: make "
+            f"them with {type(features).__name__}({len(problem.axes)}, ...)"
+        )
     if problem.coefficients:
         raise ValueError(f"{problem.name} has unknown coefficients: least squares solves for u alone; use train()")
     check_shapes(problem, lambda x: features.features(x)[:, :1], operator, points, {})
-
-
-def assemble(
-    problem: Problem, features: RandomFeatures, operator: Operator, points: Points, weights: Weights = None
-) -> System:
-    """Return the collocation system of a problem, linearised at u = 0, from the same residual that training uses.
-
-    R(u) = L u - f of a linear problem is affine, so column j is its derivative along phi_j, and the right side is f.
-
-    Args:
-        problem: equation and conditions.
-        features: M features.
-        operator: takes their derivatives.
-        points: float64, on the features' device.
-        weights: of the terms.
-
-    Returns:
-        The system.
-
-    Raises:
-        ValueError: the points do not match the problem, or weights that are none.
-    """
-    check_collocation(problem, features, operator, points)
-    terms, at = terms_of(problem, features, operator, points), torch.zeros_like(features.coefficient).detach()
-    return linearise(terms, weights_of(problem, weights, terms, at), at)

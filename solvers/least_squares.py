@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,11 +24,9 @@ from solvers.operators import AutoDiff
 from solvers.operators.operator import Operator
 from solvers.points import Points
 from solvers.problems.problem import Problem
-from solvers.regression import check_method
+from solvers.regression import METHODS, check_method, round_off
 from solvers.scoring import Score
 from solvers.shapes import INTERIOR
-
-METHOD_NAMES = {"svd": "truncated SVD", "qr": "column-pivoted QR", "tikhonov": "Tikhonov"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +46,8 @@ class Solution:
         path: the trajectory, or None.
     """
 
-    network: RandomFeatures
-    spectrum: CollocationSpectrum
+    network: RandomFeatures = field(repr=False)
+    spectrum: CollocationSpectrum = field(repr=False)
     residual: float
     exact_residual: float
     rel_l2: float
@@ -212,11 +210,10 @@ def _rms(residual: Tensor) -> float:
 
 def _description(problem, operator, points, iterate: Iterate, solution: Solution, method, rcond) -> dict[str, object]:
     interior, boundary, initial = points.counts
-    solver = METHOD_NAMES[method] if iterate.stopped == "linear" else f"Gauss-Newton, {METHOD_NAMES[method]}"
+    solver = METHODS[method] if iterate.stopped == "linear" else f"Gauss-Newton, {METHODS[method]}"
     cut = rcond
     if rcond is None:
-        rows, columns = iterate.regression.shape
-        cut = torch.finfo(torch.float64).eps * max(rows, columns)
+        cut = round_off(iterate.regression.shape)
     chosen = "damping by generalised cross-validation" if (method, rcond) == ("tikhonov", None) else f"rcond={cut:g}"
     return {
         "problem": describe_problem(problem),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
 
@@ -11,7 +11,8 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-METHODS = ("svd", "qr", "tikhonov")
+METHODS = {"svd": "truncated SVD", "qr": "column-pivoted QR", "tikhonov": "Tikhonov"}
+"""Name -> what a description calls it."""
 DAMPINGS_A_DECADE = 10
 """Values of the damping that generalised cross-validation tries: a minimum this flat needs no finer ones."""
 
@@ -31,12 +32,12 @@ class Regression:
         seconds: taken by the method.
     """
 
-    coefficients: Tensor
+    coefficients: Tensor = field(repr=False)
     rank: int
     damping: float
-    triangle: Tensor
+    triangle: Tensor = field(repr=False)
     shape: tuple[int, int]
-    spectrum: Tensor | None
+    spectrum: Tensor | None = field(repr=False)
     seconds: float
 
     @cached_property

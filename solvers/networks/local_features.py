@@ -53,6 +53,7 @@ class LocalFeatures(RandomFeatures):
         self,
         inputs: int,
         features: int,
+        *,
         cells: int | Sequence[int] = 2,
         lower: float | Sequence[float] = -1.0,
         upper: float | Sequence[float] = 1.0,

@@ -26,8 +26,8 @@ class RandomFeatures(nn.Module):
         distribution: "uniform" or "normal".
 
     Raises:
-        ValueError: features below 1, a scale that is not positive and finite or not one an axis, or an unknown
-            distribution.
+        ValueError: inputs or features that are no integer >= 1, an activation that is no module class, a scale that is
+            not positive and finite or not one an axis, or an unknown distribution.
 
     Example:
         >>> network = RandomFeatures(1, 100, seed=1)
@@ -45,8 +45,11 @@ class RandomFeatures(nn.Module):
         distribution: str = "uniform",
     ):
         super().__init__()
-        if features < 1:
-            raise ValueError(f"expected features >= 1 and scale > 0, came {features} and {scale}")
+        for name, count in (("inputs", inputs), ("features", features)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ValueError(f"expected {name} as an integer >= 1, came {count!r}")
+        if not (isinstance(activation, type) and issubclass(activation, nn.Module)):
+            raise ValueError(f"expected activation as a module class such as torch.nn.Tanh, came {activation!r}")
         if distribution not in DISTRIBUTIONS:
             raise ValueError(f"unknown distribution {distribution!r}; expected one of {', '.join(DISTRIBUTIONS)}")
         scales = scale_per_axis(scale, inputs)

@@ -321,3 +321,9 @@ def test_golden_values_of_the_features_differ_as_derivatives_do():
         assert np.allclose(same, exact, rtol=1e-5, atol=0) and not np.array_equal(same, exact)
         assert (stored[-4:] > 1e4 * exact[-4:]).all()
         assert np.abs(ad["stored"][()] - exact).max() < 1e-14 * exact[0]
+
+
+@pytest.mark.parametrize("matrix", [[1.0, 2.0], 5, [["x"]], [["1/0"]], "ab"])
+def test_what_is_no_matrix_of_numbers_is_refused(matrix):
+    with pytest.raises(ValueError, match="expected a"):
+        certified_singular_values(matrix)

@@ -79,6 +79,7 @@ def test_the_best_step_balances_what_a_sine_suffers():
         ({"order": 3}, "order 2, 4, 6, 8"),
         ({"derivative": 9}, "0 to 8"),
         ({"derivative": -1}, "0 to 8"),
+        ({"derivative": "xx"}, "one order an axis, came 'xx'"),
         ({"dtype": "int64"}, "floating type"),
         ({"dtype": "nonsense"}, "floating type"),
         ({"shape": (0, 3)}, "rows, columns"),
@@ -94,3 +95,11 @@ def test_impossible_steps_are_refused():
         best_step(2, 0)
     with pytest.raises(ValueError, match="positive finite wavenumber"):
         best_step(2, 2, wavenumber=-1.0)
+
+
+def test_types_of_torch_and_numpy_are_the_same():
+    import torch
+
+    expected = predict_floor(1e-2, 2, 2, np.float32)
+    assert predict_floor(1e-2, 2, 2, torch.float32) == predict_floor(1e-2, 2, 2, "float32") == expected
+    assert predict_floor(1e-2, 2, np.array([1, 1])) == predict_floor(1e-2, 2, (1, 1))

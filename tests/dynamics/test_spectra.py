@@ -18,10 +18,15 @@ from dynamics.spectra import (
     SVD_FLOOR,
     TRUST,
     singular_spectrum,
-    singular_values,
     spectrum_floor,
 )
 from dynamics.trajectory import TrajectoryError
+
+
+def singular_values(matrix):
+    spectrum = singular_spectrum(matrix, driver="gesdd")
+    return spectrum.singular_value.values, float(spectrum.svd_floor)
+
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden-spectra.h5"
 DRIVERS = ("auto", "gesdd", "gesvd", "pivoted", "jacobi")
@@ -251,7 +256,10 @@ def test_refuses(matrix, said):
     ("options", "said"),
     [
         ({"driver": "gesvdj"}, "unknown driver 'gesvdj'"),
-        ({"leading": 0}, "leading >= 1"),
+        ({"leading": 0}, "leading as an integer >= 1"),
+        ({"leading": 2.0}, "leading as an integer >= 1, got 2.0"),
+        ({"leading": 1, "driver": "jacobi"}, "driver 'auto' with leading=1"),
+        ({"driver": "magic"}, "driver"),
         ({"block_rows": 4}, "h5py Dataset"),
         ({"operator_floor": -1.0}, "operator_floor >= 0"),
         ({"operator_floor": float("nan")}, "operator_floor >= 0"),
@@ -410,3 +418,14 @@ def test_a_trajectory_takes_no_driver():
 def test_names_the_missing_variable():
     with pytest.raises(TrajectoryError, match="spectra/singular_value"):
         singular_spectrum(xr.DataTree.from_dict({"series": xr.Dataset()}))
+
+
+@pytest.mark.parametrize("source", ["run.h5", Path("run.h5")])
+def test_a_path_is_no_spectrum(source):
+    with pytest.raises(ValueError, match=r"open_trajectory\(path\) opens a run"):
+        singular_spectrum(source)
+
+
+def test_the_remainder_of_a_projection_is_named():
+    matrix = np.random.default_rng(0).standard_normal((80, 40))
+    assert singular_spectrum(matrix, leading=5).floor_origin == "remainder of the randomized projection"

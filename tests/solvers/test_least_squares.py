@@ -21,7 +21,7 @@ from solvers import (
     TangentProp,
     solve_least_squares,
 )
-from solvers.collocation import assemble, collocation, linearise, terms_of, weights_of
+from solvers.collocation import collocation, linearise, terms_of, weights_of
 from solvers.collocation_spectrum import CollocationSpectrum
 from solvers.domain import Box
 from solvers.functions import log, tanh
@@ -51,7 +51,7 @@ def test_the_system_equals_one_assembled_by_hand():
         problem, conditions=(dataclasses.replace(problem.conditions[0], weight=9.0), problem.conditions[1])
     )
     points = problem.sample(interior=10)
-    system = assemble(problem, features, AutoDiff(), points)
+    system = collocation(problem, features, AutoDiff(), points)
     w, b = features.weight.numpy()[:, 0], features.bias.numpy()
     x = points.interior.numpy()
     t = np.tanh(x * w + b)
@@ -67,7 +67,7 @@ def test_the_system_equals_one_assembled_by_hand():
 def test_normal_conditions_are_assembled_with_their_signs():
     features = RandomFeatures(1, 5, activation=Sine, seed=3)
     problem = biharmonic_1d()
-    system = assemble(problem, features, AutoDiff(), problem.sample(interior=4))
+    system = collocation(problem, features, AutoDiff(), problem.sample(interior=4))
     w, b = features.weight.numpy()[:, 0], features.bias.numpy()
     slopes = np.array([[-1.0], [1.0]]) * w * np.cos(np.array([[-1.0], [1.0]]) * w + b)
     assert np.allclose(system.matrix[-2:].numpy(), slopes, rtol=1e-13)
@@ -110,7 +110,7 @@ def test_the_error_of_finite_differences_follows_their_step(order):
 
 def test_the_spectrum_is_that_of_the_system_and_the_solution_is_the_truncated_one():
     problem, points = poisson_1d(), poisson_1d().sample(interior=60, method="grid")
-    system = assemble(problem, RandomFeatures(1, 30), AutoDiff(), points)
+    system = collocation(problem, RandomFeatures(1, 30), AutoDiff(), points)
     for rcond in (None, 1e-6, 1e-2):
         solution = solve_least_squares(problem, RandomFeatures(1, 30), AutoDiff(), points=points, rcond=rcond)
         u, s, vt = np.linalg.svd(system.matrix.numpy(), full_matrices=False)
@@ -156,7 +156,7 @@ def test_the_floor_is_the_round_off_of_the_matrix(activation, scale, problem, le
     points = problem.sample(interior=200, boundary=8, method="grid")
     for step in steps:
         operator = FiniteDifference(step=step, order=order)
-        system = assemble(problem, features, operator, points)
+        system = collocation(problem, features, operator, points)
         spectrum = spectrum_of(problem, features, operator, points)
         exact = left_side(exact_arithmetic(system, features))
         noise = np.linalg.norm((system.matrix[: system.rows["interior"]].numpy() - exact).astype(float), 2)
@@ -165,7 +165,7 @@ def test_the_floor_is_the_round_off_of_the_matrix(activation, scale, problem, le
 
 
 def spectrum_of(problem, features, operator, points, weights=None):
-    system = assemble(problem, features, operator, points, weights)
+    system = collocation(problem, features, operator, points, weights)
     regression = solve_regression(system.matrix, system.right)
     at = torch.zeros(system.matrix.shape[1], 1, dtype=torch.float64)
     factors = weights or {name: 1.0 for name in system.rows}
@@ -200,7 +200,7 @@ def test_below_the_floor_differences_have_values_that_exact_derivatives_have_not
 def test_truncation_is_the_change_of_each_value_and_unknown_below_the_floor():
     features, points, step = RandomFeatures(1, 40, scale=2.0), poisson_1d().sample(interior=80, method="grid"), 0.02
     spectrum = spectrum_of(poisson_1d(), features, FiniteDifference(step=step), points)
-    exact = np.linalg.svd(assemble(poisson_1d(), features, AutoDiff(), points).matrix.numpy(), compute_uv=False)
+    exact = np.linalg.svd(collocation(poisson_1d(), features, AutoDiff(), points).matrix.numpy(), compute_uv=False)
     assert np.allclose(spectrum.exact_values.numpy(), exact, rtol=1e-9, atol=1e-13 * exact[0])
     truncation, values = spectrum.truncation.numpy(), spectrum.values.numpy()
     known = values > 30 * spectrum.floor
@@ -230,7 +230,7 @@ def test_the_file_holds_the_solution(operator, tmp_path):
     )
     assert solution.path == path
     assert validate(path) == []
-    system = assemble(poisson_1d(), RandomFeatures(1, 20), operator, points)
+    system = collocation(poisson_1d(), RandomFeatures(1, 20), operator, points)
     residual = (system.matrix @ solution.network.coefficient.detach() - system.right)[:, 0].numpy()
     with open_trajectory(path) as trajectory:
         assert trajectory.attrs["status"] == "complete"
@@ -291,9 +291,8 @@ def test_a_path_that_exists_is_refused(tmp_path):
 def test_weights_multiply_the_squared_residuals():
     problem, features = biharmonic_1d(), RandomFeatures(1, 6, Sine, seed=3)
     points = problem.sample(interior=7)
-    plain, weighted = (
-        assemble(problem, features, AutoDiff(), points, weights) for weights in (None, {"slope": 9.0, "interior": 0.25})
-    )
+    plain = collocation(problem, features, AutoDiff(), points)
+    weighted = collocation(problem, features, AutoDiff(), points, {"slope": 9.0, "interior": 0.25})
     factors = torch.tensor([0.5] * 7 + [1.0] * 2 + [3.0] * 2, dtype=torch.float64)[:, None]
     assert torch.equal(weighted.matrix, factors * plain.matrix)
     assert torch.allclose(weighted.right, factors * plain.right, rtol=1e-15)
@@ -302,8 +301,8 @@ def test_weights_multiply_the_squared_residuals():
 def test_balanced_terms_have_longest_rows_of_one_length():
     problem, features = biharmonic_2d(), RandomFeatures(2, 20, Sine, scale=4.0)
     points = problem.sample(interior=40, boundary=16)
-    system = assemble(problem, features, AutoDiff(), points, "balanced")
-    plain = assemble(problem, features, AutoDiff(), points)
+    system = collocation(problem, features, AutoDiff(), points, "balanced")
+    plain = collocation(problem, features, AutoDiff(), points)
     longest = [float(rows.norm(dim=1).max()) for rows in system.matrix.split(list(system.rows.values()))]
     assert longest == pytest.approx([longest[0]] * 3, rel=1e-13)
     assert torch.equal(system.matrix[:40], plain.matrix[:40])
@@ -344,7 +343,7 @@ def test_a_weight_of_nothing_leaves_the_term_out():
 @pytest.mark.parametrize(
     "operator", [AutoDiff(), FiniteDifference(step=1e-2), TangentProp()], ids=lambda o: type(o).__name__
 )
-def test_collocation_takes_points_outside_the_domain_and_assemble_does_not(operator):
+def test_collocation_takes_points_outside_the_domain_and_a_solve_does_not(operator):
     problem, features = poisson_1d(), RandomFeatures(1, 4, Sine, scale=2.0)
     inside = problem.sample(interior=5)
     outside = dataclasses.replace(inside, interior=inside.interior + 3.0, boundary=inside.boundary * 1.5)
@@ -353,26 +352,26 @@ def test_collocation_takes_points_outside_the_domain_and_assemble_does_not(opera
     assert torch.allclose(system.matrix[:5], second, rtol=1e-3 if not operator.exact else 1e-12, atol=1e-4)
     assert torch.allclose(system.matrix[5:], 2 * features.features(outside.boundary), rtol=1e-13)
     with pytest.raises(ValueError, match="outside the domain"):
-        assemble(problem, features, operator, outside)
+        solve_least_squares(problem, features, operator, points=outside)
 
 
-@pytest.mark.parametrize("make", [lambda: RandomFeatures(2, 12, scale=2.0), lambda: LocalFeatures(2, 4, (3, 1))])
+@pytest.mark.parametrize("make", [lambda: RandomFeatures(2, 12, scale=2.0), lambda: LocalFeatures(2, 4, cells=(3, 1))])
 def test_every_operator_assembles_the_same_system(make):
     problem, features = biharmonic_2d(), make()
     points = problem.sample(interior=9, boundary=8)
-    exact = assemble(problem, features, AutoDiff(), points).matrix
+    exact = collocation(problem, features, AutoDiff(), points).matrix
     for backend in ("auto", "taylor"):
         assert torch.allclose(
-            assemble(problem, features, TangentProp(backend=backend), points).matrix, exact, rtol=1e-11, atol=1e-11
+            collocation(problem, features, TangentProp(backend=backend), points).matrix, exact, rtol=1e-11, atol=1e-11
         )
-    near = assemble(problem, features, FiniteDifference(step=1e-2, order=4), points).matrix
+    near = collocation(problem, features, FiniteDifference(step=1e-2, order=4), points).matrix
     assert float((near - exact).norm()) < 1e-2 * float(exact.norm())
 
 
 def test_grid_differences_use_the_neighbouring_nodes():
     problem, features = poisson_1d(), RandomFeatures(1, 6, scale=2.0)
     points = problem.sample(interior=19, method="grid")
-    system = assemble(problem, features, FiniteDifference.of_grid(points), points)
+    system = collocation(problem, features, FiniteDifference.of_grid(points), points)
     nodes = features.features(torch.linspace(-1, 1, 21, dtype=torch.float64)[:, None])
     expected = -(nodes[2:] - 2 * nodes[1:-1] + nodes[:-2]) / 0.01
     assert torch.allclose(system.matrix[:19], expected, rtol=1e-10, atol=1e-12)
@@ -655,3 +654,14 @@ def test_cuda_solves_as_the_cpu_does(operator, cuda):
     kept = here.singular_values > 1e-8 * here.singular_values[0]
     assert torch.allclose(here.singular_values[kept], there.singular_values.cpu()[kept], rtol=1e-6)
     assert there.rel_l2 == pytest.approx(here.rel_l2, rel=0.5, abs=1e-9)
+
+
+def test_features_of_other_inputs_and_weights_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"has 1 axes, the features have 2 inputs: make them with RandomFeatures\(1"):
+        solve_least_squares(poisson_1d(), RandomFeatures(2, 5), AutoDiff())
+    with pytest.raises(ValueError, match="expected weights as a mapping term -> factor, 'balanced' or None, came 5"):
+        solve_least_squares(poisson_1d(), RandomFeatures(1, 5), AutoDiff(), weights=5)
+
+
+def test_a_solution_prints_in_a_few_lines():
+    assert len(repr(solve_least_squares(poisson_1d(), RandomFeatures(1, 50), AutoDiff()))) < 400

@@ -58,7 +58,7 @@ def test_one_scale_for_all_axes_draws_what_it_always_drew():
 
 @pytest.mark.parametrize(("cells", "overlap"), [((1, 1), 0.3), ((4, 3), 0.3), ((2, 5), 0.05), ((3, 1), 2.0)])
 def test_windows_sum_to_one_and_their_derivatives_to_nothing(cells, overlap):
-    network = LocalFeatures(2, 1, cells, (0.0, -2.0), (3.0, 1.0), overlap=overlap)
+    network = LocalFeatures(2, 1, cells=cells, lower=(0.0, -2.0), upper=(3.0, 1.0), overlap=overlap)
     points = Points(somewhere(40, 2) * torch.tensor([1.5, 1.5]) + torch.tensor([1.5, -0.5]), axes="xy")
 
     def windows(x):
@@ -72,7 +72,7 @@ def test_windows_sum_to_one_and_their_derivatives_to_nothing(cells, overlap):
 
 
 def test_a_window_is_one_inside_its_cell_and_nothing_elsewhere():
-    network = LocalFeatures(2, 2, (3, 2), overlap=0.02)
+    network = LocalFeatures(2, 2, cells=(3, 2), overlap=0.02)
     centres = [[-2 / 3, -0.5], [-2 / 3, 0.5], [0.0, -0.5], [0.0, 0.5], [2 / 3, -0.5], [2 / 3, 0.5]]
     inside = network.window(torch.tensor(centres, dtype=torch.float64))
     expected = torch.eye(6).repeat_interleave(2, dim=1).double()
@@ -82,7 +82,9 @@ def test_a_window_is_one_inside_its_cell_and_nothing_elsewhere():
 def test_local_features_are_the_formula():
     """Cell by cell and feature by feature, from the same draw, with sigmoids in place of tanh."""
     lower, upper, cells = (0.0, -1.0), (2.0, 3.0), (2, 3)
-    network = LocalFeatures(2, 4, cells, lower, upper, Sine, scale=(3.0, 1.0), seed=2, overlap=0.4)
+    network = LocalFeatures(
+        2, 4, cells=cells, lower=lower, upper=upper, activation=Sine, scale=(3.0, 1.0), seed=2, overlap=0.4
+    )
     drawn = RandomFeatures(2, 24, Sine, scale=(3.0, 1.0), seed=2)
     x = (somewhere(10, 2) + 1) / 2 * torch.tensor([2.0, 4.0]) + torch.tensor([0.0, -1.0])
     found = network.features(x).numpy()
@@ -108,7 +110,7 @@ def test_local_features_are_the_formula():
 
 
 def test_one_cell_is_no_cell():
-    local, plain = LocalFeatures(2, 9, 1, scale=2.0), RandomFeatures(2, 9, scale=2.0)
+    local, plain = LocalFeatures(2, 9, cells=1, scale=2.0), RandomFeatures(2, 9, scale=2.0)
     x = somewhere(5, 2)
     assert torch.allclose(local.features(x), plain.features(x), rtol=1e-14, atol=1e-15)
     assert isinstance(local, RandomFeatures) and local.coefficient.shape == (9, 1)
@@ -123,7 +125,7 @@ def test_one_cell_is_no_cell():
     "make",
     [
         lambda a: RandomFeatures(2, 17, a, scale=(2.0, 3.0), distribution="normal"),
-        lambda a: LocalFeatures(2, 6, (3, 2), activation=a, scale=2.0),
+        lambda a: LocalFeatures(2, 6, cells=(3, 2), activation=a, scale=2.0),
     ],
     ids=["global", "local"],
 )
@@ -138,7 +140,7 @@ def test_taylor_propagation_and_nested_differentiation_agree(make, backend, acti
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_derivatives_of_a_local_feature_in_thirty_digits(order):
-    network = LocalFeatures(1, 1, 3, scale=3.0, seed=1, overlap=0.3)
+    network = LocalFeatures(1, 1, cells=3, scale=3.0, seed=1, overlap=0.3)
     x, j = 0.21, 1
     w, b = (mpmath.mpf(float(t)) for t in (network.weight[j, 0], network.bias[j]))
     with mpmath.workdps(30):
@@ -157,7 +159,7 @@ def test_derivatives_of_a_local_feature_in_thirty_digits(order):
 
 
 def test_finite_differences_of_local_features_converge():
-    network, points = LocalFeatures(1, 5, 3, scale=2.0), Points(somewhere(8, 1))
+    network, points = LocalFeatures(1, 5, cells=3, scale=2.0), Points(somewhere(8, 1))
     exact = AutoDiff().plan(points, ["xx"])(network.features)["xx"]
     errors = [
         float((FiniteDifference(step=h, order=4).plan(points, ["xx"])(network.features)["xx"] - exact).abs().max())
@@ -175,7 +177,7 @@ def oscillating(features) -> float:
 def test_cells_let_features_of_a_moderate_scale_follow_an_oscillation():
     """u = sin(16 pi x): globally a scale of 4 knows no such wave number, in 16 cells each has one wave."""
     alone = oscillating(RandomFeatures(1, 288, Sine, scale=4.0))
-    local = oscillating(LocalFeatures(1, 18, 16, activation=Sine, scale=4.0))
+    local = oscillating(LocalFeatures(1, 18, cells=16, activation=Sine, scale=4.0))
     assert local < 1e-9 and alone > 0.1
 
 
@@ -190,14 +192,17 @@ def test_cells_let_features_of_a_moderate_scale_follow_an_oscillation():
         (lambda: RandomFeatures(2, 5, scale=(1.0, -1.0)), "scale > 0"),
         (lambda: RandomFeatures(1, 5, scale=float("nan")), "scale > 0 and finite"),
         (lambda: RandomFeatures(1, 5, scale=float("inf")), "scale > 0 and finite"),
-        (lambda: LocalFeatures(1, 0), "features >= 1"),
-        (lambda: LocalFeatures(1, 5, 0), "cells as integers >= 1, came 0"),
-        (lambda: LocalFeatures(1, 5, 2.5), "cells as integers"),
-        (lambda: LocalFeatures(2, 5, (2, 2, 2)), "cells as one number or one for each of 2 axes"),
-        (lambda: LocalFeatures(2, 5, 2, (0.0, 1.0), (1.0, 1.0)), "finite lower < upper on every axis"),
-        (lambda: LocalFeatures(1, 5, 2, 0.0, float("inf")), "finite lower < upper"),
-        (lambda: LocalFeatures(1, 5, 2, overlap=0.0), "positive finite overlap, came 0.0"),
-        (lambda: LocalFeatures(1, 5, 2, distribution="t"), "unknown distribution"),
+        (lambda: RandomFeatures(0, 5), "inputs as an integer >= 1, came 0"),
+        (lambda: RandomFeatures(1, 2.5), "features as an integer >= 1, came 2.5"),
+        (lambda: RandomFeatures(1, 5, "relu"), "module class such as torch.nn.Tanh, came 'relu'"),
+        (lambda: LocalFeatures(1, 0), "features as an integer >= 1"),
+        (lambda: LocalFeatures(1, 5, cells=0), "cells as integers >= 1, came 0"),
+        (lambda: LocalFeatures(1, 5, cells=2.5), "cells as integers"),
+        (lambda: LocalFeatures(2, 5, cells=(2, 2, 2)), "cells as one number or one for each of 2 axes"),
+        (lambda: LocalFeatures(2, 5, lower=(0.0, 1.0), upper=(1.0, 1.0)), "finite lower < upper on every axis"),
+        (lambda: LocalFeatures(1, 5, lower=0.0, upper=float("inf")), "finite lower < upper"),
+        (lambda: LocalFeatures(1, 5, overlap=0.0), "positive finite overlap, came 0.0"),
+        (lambda: LocalFeatures(1, 5, distribution="t"), "unknown distribution"),
     ],
 )
 def test_features_that_mean_nothing_are_refused(make, message):
