@@ -142,13 +142,14 @@ def compare(
     second: Trajectory,
     figure: Figure = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Also where problem, points or precision differ.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Put two runs of one problem side by side: residuals, errors, phases, spectra above their floors."""
     _new(figure, overwrite, FIGURES)
     from analyses.compare import compare_files
 
-    compare_files(first, second, figure=figure, anyway=anyway)
+    compare_files(first, second, figure=figure, anyway=anyway, as_json=json)
 
 
 @app.command(epilog="Example: pinnscope reproduce ad-vs-fd -o ad-vs-fd")

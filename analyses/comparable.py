@@ -1,11 +1,17 @@
-"""In what two runs differ that makes their numbers hard to compare: problem, points, precision."""
+"""In what two runs differ: what makes their numbers hard to compare, and what else may be why they disagree."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import xarray as xr
 
 from dynamics.configuration import section
+from dynamics.spectrum_at import spectrum_at
+
+OPERATOR = ("order", "step", "backend")
+"""What tells two operators of one name apart; steps of other axes follow from it."""
 
 
 def differences(first: xr.DataTree, second: xr.DataTree) -> list[str]:
@@ -29,10 +35,99 @@ def differences(first: xr.DataTree, second: xr.DataTree) -> list[str]:
     return [*_problems(first, second), *_points(first, second), *_precisions(first, second)]
 
 
+def also_differ(first: xr.DataTree, second: xr.DataTree) -> list[str]:
+    """Name what else differs and may be why two runs disagree: network, weights, method, matrix, recorded step.
+
+    Operators of two names are what is compared, and not named here; of one name, their options are.
+
+    Args:
+        first: a trajectory.
+        second: another.
+
+    Returns:
+        One line a difference, "what: first / second".
+
+    Example:
+        >>> trees = [xr.DataTree(xr.Dataset(attrs={"config": {"optimizer": name}})) for name in ("Adam", "L-BFGS")]
+        >>> also_differ(*trees)
+        ['method: Adam / L-BFGS']
+    """
+    pair = first, second
+    operators = [section(tree, "operator") for tree in pair]
+    found = _pairs(
+        "method", *({"": _config(tree, "optimizer"), "attention": _config(tree, "attention")} for tree in pair)
+    )
+    if operators[0].get("name") == operators[1].get("name"):
+        found += _pairs("operator", *({key: it[key] for key in OPERATOR if key in it} for it in operators))
+    return [
+        *_networks(first, second),
+        *_weights(first, second),
+        *found,
+        *_matrices(first, second),
+        *_steps(first, second),
+    ]
+
+
+def causes(lines: list[str]) -> list[str]:
+    """Return what differs, each once, without the values.
+
+    Args:
+        lines: of `differences` and `also_differ`.
+
+    Returns:
+        What stands before the colons; one word for all of the problem, and so on.
+
+    Example:
+        >>> causes(["points: box: 1 / 2", "points: interior: 20 / 19", "weight of interior: 1 / 2"])
+        ['points', 'weights']
+    """
+    named = [line.partition(":")[0] for line in lines]
+    groups = {"problem": "problem", "points": "points", "weight": "weights", "matrix": "matrix", "method": "method"}
+    return list(dict.fromkeys(groups.get(name.split()[0], name) for name in named))
+
+
+def same_problem(first: xr.DataTree, second: xr.DataTree) -> bool:
+    """Tell whether two runs state the same problem, so that their errors measure one thing.
+
+    Args:
+        first: a trajectory.
+        second: another.
+
+    Returns:
+        False where name, settings or box differ.
+
+    Example:
+        >>> trees = [xr.DataTree(xr.Dataset(attrs={"config": {"problem": name}})) for name in ("heat", "burgers")]
+        >>> same_problem(*trees)
+        False
+    """
+    return not _problems(first, second)
+
+
+def same_matrix(first: xr.DataTree, second: xr.DataTree) -> bool:
+    """Tell whether the spectra of two runs are those of one kind of matrix.
+
+    Args:
+        first: a trajectory with `/spectra`.
+        second: another.
+
+    Returns:
+        False where both name their matrix and the names differ.
+
+    Example:
+        >>> names = ("collocation system", "Jacobian")
+        >>> spectra = [xr.Dataset(attrs={"matrix": name}) for name in names]
+        >>> same_matrix(*(xr.DataTree.from_dict({"spectra": one}) for one in spectra))
+        False
+    """
+    names = [tree["spectra"].attrs.get("matrix") for tree in (first, second)]
+    return None in names or names[0] == names[1]
+
+
 def _pairs(what: str, first: dict, second: dict) -> list[str]:
     keys = [*first, *(key for key in second if key not in first)]
     return [
-        f"{what} {key}: {first.get(key)} / {second.get(key)}"
+        f"{f'{what} {key}'.strip()}: {first.get(key)} / {second.get(key)}"
         for key in keys
         if str(first.get(key)) != str(second.get(key))
     ]
@@ -40,6 +135,64 @@ def _pairs(what: str, first: dict, second: dict) -> list[str]:
 
 def _problems(first: xr.DataTree, second: xr.DataTree) -> list[str]:
     return _pairs("problem", section(first, "problem"), section(second, "problem"))
+
+
+def _config(tree: xr.DataTree, name: str) -> object:
+    """A value of the configuration: a text, or the fields of a section without its name."""
+    found = section(tree, name)
+    return ", ".join(str(value) if key == "name" else f"{key}={value}" for key, value in found.items()) or None
+
+
+def _networks(first: xr.DataTree, second: xr.DataTree) -> list[str]:
+    networks = [section(tree, "network") for tree in (first, second)]
+    given = [section(tree, "case").get("network") for tree in (first, second)]
+    options = [dict(one) if isinstance(one, dict) else {} for one in given]
+    seeds = [{"": tree.attrs.get("seed")} for tree in (first, second)]
+    counts = [
+        {"parameters": sum(math.prod(shape) for shape in it.get("parameters", {}).values()) or None} for it in networks
+    ]
+    found = _pairs("network", *({"name": it.get("name")} for it in networks))
+    # Options of two networks of different names say nothing beside each other.
+    found += _pairs("network", *(one | {"name": None} for one in options)) if not found else []
+    found = found or _pairs("network", *counts)
+    return (found or _printed(*(str(it.get("text", "")) for it in networks))) + _pairs("seed", *seeds)
+
+
+def _printed(first: str, second: str) -> list[str]:
+    """The first line in which two printed networks of one size differ: an activation, most often."""
+    lines = zip(first.splitlines(), second.splitlines(), strict=False)
+    apart = [(a.strip(), b.strip()) for a, b in lines if a != b]
+    return [f"network: {apart[0][0]} / {apart[0][1]}"] if apart else []
+
+
+def _weights(first: xr.DataTree, second: xr.DataTree) -> list[str]:
+    if not all("series" in tree and "loss_weight" in tree["series"] for tree in (first, second)):
+        return []
+    # Attention moves the later ones by the run itself.
+    start = [tree["series/loss_weight"].isel(step=0) for tree in (first, second)]
+    return _pairs(
+        "weight of", *({str(name): f"{float(one.sel(term=name)):.4g}" for name in one["term"].values} for one in start)
+    )
+
+
+def _matrices(first: xr.DataTree, second: xr.DataTree) -> list[str]:
+    if not all("spectra" in tree for tree in (first, second)):
+        return []
+    attrs = [tree["spectra"].attrs for tree in (first, second)]
+    shapes = [f"{one['rows']} x {one['columns']}" if {"rows", "columns"} <= set(one) else None for one in attrs]
+    told = [{"": one.get("matrix"), "shape": shape} for one, shape in zip(attrs, shapes, strict=True)]
+    details = ({key: one.get(key) for key in ("row_choice", "conditions", "scaling")} for one in attrs)
+    return _pairs("matrix", *told) + (_pairs("matrix", *details) if same_matrix(first, second) else [])
+
+
+def _steps(first: xr.DataTree, second: xr.DataTree) -> list[str]:
+    pair = first, second
+    found = []
+    if all("spectra" in tree for tree in pair):
+        found = _pairs("spectrum of", *({"step": int(spectrum_at(tree)["step"])} for tree in pair))
+    if all("series" in tree and tree["series"].coords.get("step") is not None for tree in pair):
+        found += _pairs("last", *({"step": int(tree["series/step"].max())} for tree in pair))
+    return found
 
 
 def _points(first: xr.DataTree, second: xr.DataTree) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 
 from analyses.terminal import facts, json_text, say, table
 from dynamics import effective_rank, open_trajectory
-from dynamics.cuts import cut_curves, relative_floor
+from dynamics.entropy import entropy_curve, relative_floor
 from dynamics.spectrum_at import STATES, spectrum_at, states
 
 COLUMNS = ("index", "singular_value", "relative", "floor", "state", "truncation", "exact")
@@ -85,7 +86,7 @@ def _facts(path: Path, spectrum: xr.Dataset) -> dict[str, object]:
 
 
 def _cuts(spectrum: xr.Dataset) -> list[dict[str, object]]:
-    curves = cut_curves(spectrum)
+    curves = entropy_curve(spectrum)
     return [
         {"a": float(a)} | {str(name): curves[name].values[row].item() for name in curves.data_vars}
         for row, a in enumerate(curves["a"].values)
@@ -138,7 +139,9 @@ def _print(told: dict[str, object]) -> None:
     header = ("cut a", "K(a)", "H(a)", "", *(("K exact", "H exact", "") if exact else ()))
     table("", header, [_line(cut, exact) for cut in cuts])
     below = [cut["a"] for cut in cuts if not cut["above_floor"]]
-    if below:
+    if below and not math.isfinite(told["relative_floor"]):
+        say("warning: the round-off of the entries is not known: nothing can be trusted")
+    elif below:
         say(
             f"warning: cuts from a = {below[0]:.0e} on lie below the floor {told['relative_floor']:.1e}:\n"
             "K(a) and H(a) there count round-off, not the matrix"

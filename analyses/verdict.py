@@ -5,20 +5,25 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from analyses.comparable import also_differ, causes, differences, same_matrix, same_problem
 from dynamics.configuration import solution_floor
-from dynamics.cuts import relative_floor
-from dynamics.residuals import residual_curves
+from dynamics.entropy import FINE_CUTS, count_kept, entropy_curve, relative_floor
+from dynamics.residuals import ERROR, EXACT, OWN, residual_curves
 from dynamics.spectrum_at import spectrum_at
 
-CUTS = np.logspace(0, -16, 161)
 MARGIN = 3.0
 """A floor is an estimate: a difference counts as mathematics only where three floors cannot explain it."""
 OWN_SYSTEM = 3.0
 """A run whose exact residual is more than three times its own has fitted its discrete system, not the equation."""
+ROUND_OFF = 0.02
+"""Two values that are both right to 1 %, as trusted ones are, differ by no more than this."""
+MATHEMATICS = "mathematics (truncation, or another matrix), not round-off"
 
 
 def verdict(first: xr.DataTree, second: xr.DataTree, labels: tuple[str, str]) -> str:
-    """Say which of two runs is more accurate and why, and at which cut their spectra part.
+    """Say which of two runs is more accurate and why, at which cut their spectra part, and what else may be why.
+
+    Errors of two problems, and spectra of two kinds of matrix, are not compared.
 
     Args:
         first: a trajectory.
@@ -33,29 +38,51 @@ def verdict(first: xr.DataTree, second: xr.DataTree, labels: tuple[str, str]) ->
         >>> verdict(*(xr.DataTree.from_dict({"series": one}) for one in series), ("AD", "FD"))
         'FD is more accurate, by a factor of 1e+02'
     """
-    parts = [_accuracy((first, second), labels)]
-    if all("spectra" in tree for tree in (first, second)):
-        parts.append(spectral_verdict((spectrum_at(first), spectrum_at(second)), labels))
-    return "; ".join(part for part in parts if part) or "no common measure of success was recorded"
+    trees = first, second
+    parts = [_accuracy(trees, labels), _spectra(trees, labels)]
+    said = [part for part, _ in parts if part]
+    others = causes([*differences(*trees), *also_differ(*trees)])
+    if others and any(compared for _, compared in parts):
+        said.append(f"where they disagree, what else differs may be why: {', '.join(others)}")
+    return "; ".join(said) or "no common measure of success was recorded"
 
 
-def _accuracy(trees: tuple[xr.DataTree, xr.DataTree], labels: tuple[str, str]) -> str:
+def _spectra(trees: tuple[xr.DataTree, xr.DataTree], labels: tuple[str, str]) -> tuple[str, bool]:
+    """What is said of the spectra, and whether they were compared."""
+    if not all("spectra" in tree for tree in trees):
+        return "", False
+    if not same_matrix(*trees):
+        return "their spectra are those of two kinds of matrix, and not compared", False
+    return spectral_verdict(tuple(map(spectrum_at, trees)), labels), True
+
+
+def _accuracy(trees: tuple[xr.DataTree, xr.DataTree], labels: tuple[str, str]) -> tuple[str, bool]:
+    """What is said of the errors, and whether they were compared."""
+    if not all("series" in tree for tree in trees):
+        return "", False
+    if not same_problem(*trees):
+        return "which is more accurate cannot be said of two problems", False
+    if ended := [label for tree, label in zip(trees, labels, strict=True) if tree.attrs.get("status") == "diverged"]:
+        return f"{' and '.join(ended)} diverged: its last numbers are no result", False
     reached = [{name: values[-1] for name, (_, values) in residual_curves(tree).items()} for tree in trees]
-    if not all("relative L2 error" in last for last in reached):
-        return ""
-    errors = [last["relative L2 error"] for last in reached]
+    if lacking := [label for last, label in zip(reached, labels, strict=True) if ERROR not in last]:
+        return (
+            f"which is more accurate is unknown: {' and '.join(lacking)} recorded no finite error "
+            "(the probe solvers.probes.errors measures it)"
+        ), False
+    errors = [last[ERROR] for last in reached]
     floors = [solution_floor(tree) for tree in trees]
     if max(errors) <= 3 * max(floors):
-        return "both are at the reference's floor"
+        return "both are at the reference's floor", True
     if max(errors) < 1.1 * min(errors):
-        return "both are equally accurate"
+        return "both are equally accurate", True
     better, worse = (0, 1) if errors[0] <= errors[1] else (1, 0)
     factor = errors[worse] / max(errors[better], floors[better])
     said = f"{labels[better]} is more accurate, by a factor of {factor:.1g}"
-    own, exact = (reached[worse].get(name, np.nan) for name in ("own residual", "exact residual"))
+    own, exact = (reached[worse].get(name, np.nan) for name in (OWN, EXACT))
     if exact > OWN_SYSTEM * own:
         said += f": {labels[worse]} fits its own discrete system (residual {own:.0e} there, {exact:.0e} exactly)"
-    return said
+    return said, True
 
 
 def spectral_verdict(spectra: tuple[xr.Dataset, xr.Dataset], labels: tuple[str, str]) -> str:
@@ -81,14 +108,13 @@ def spectral_verdict(spectra: tuple[xr.Dataset, xr.Dataset], labels: tuple[str, 
         >>> spectral_verdict(pair, ("AD", "FD")).partition("; ")[2]
         'below it FD keeps more singular values, which are round-off of its entries (floor 1e-08)'
     """
-    relative = [np.asarray(s["singular_value"]) / float(s["singular_value"].max()) for s in spectra]
-    floors = [relative_floor(s) for s in spectra]
-    counts, least, most = (
-        np.array([[(v >= cut + shift * f).sum() for cut in CUTS] for v, f in zip(relative, floors, strict=True)])
-        for shift in (0.0, MARGIN, -MARGIN)
-    )
+    floors = [float(relative_floor(s)) for s in spectra]
+    if unknown := [label for label, floor in zip(labels, floors, strict=True) if np.isnan(floor)]:
+        return f"the floor of {' and '.join(unknown)} is not known: nothing can be said of where their spectra part"
+    counts = np.array([entropy_curve(s, FINE_CUTS)["kept"].values for s in spectra])
+    least, most = (_shifted(spectra, shift * np.array(floors)) for shift in (MARGIN, -MARGIN))
     # Below its floor a spectrum can hold anything, also values that a narrower matrix has no room for.
-    most[CUTS <= MARGIN * np.array(floors)[:, None]] = np.iinfo(most.dtype).max
+    most[FINE_CUTS <= MARGIN * np.array(floors)[:, None]] = np.iinfo(most.dtype).max
     tolerance = 1 + 0.05 * counts.min(axis=0)
     apart = np.flatnonzero(np.abs(counts[0] - counts[1]) > tolerance)
     if not len(apart):
@@ -98,11 +124,11 @@ def spectral_verdict(spectra: tuple[xr.Dataset, xr.Dataset], labels: tuple[str, 
         at = disjoint[0]
         richer = labels[int(np.argmax(counts[:, at]))]
         return (
-            f"their spectra part at a = {CUTS[at]:.0e}, above both floors, where {richer} keeps more: "
-            "that is mathematics (truncation, or another matrix), not round-off"
+            f"their spectra part at a = {FINE_CUTS[at]:.0e}, above both floors, where {richer} keeps more: "
+            f"that is {MATHEMATICS}"
         )
     noisier, at = int(np.argmax(floors)), apart[0]
-    said = f"their spectra keep the same counts down to a = {CUTS[at]:.0e}{_agreement(spectra)}; below it "
+    said = f"their spectra keep the same counts down to a = {FINE_CUTS[at]:.0e}{_agreement(spectra)}; below it "
     whose = "entries" if float(spectra[noisier]["entry_floor"]) > float(spectra[noisier]["svd_floor"]) else "SVD"
     if counts[noisier, at] > counts[1 - noisier, at]:
         return said + (
@@ -114,6 +140,14 @@ def spectral_verdict(spectra: tuple[xr.Dataset, xr.Dataset], labels: tuple[str, 
     )
 
 
+def _shifted(spectra: tuple[xr.Dataset, xr.Dataset], shifts: np.ndarray) -> np.ndarray:
+    """(2, cuts): what each spectrum keeps at cuts that are moved by a pure number."""
+    relative = [s["singular_value"].values / float(s["singular_value"].max()) for s in spectra]
+    return np.array(
+        [[count_kept(v, cut + shift) for cut in FINE_CUTS] for v, shift in zip(relative, shifts, strict=True)]
+    )
+
+
 def _agreement(spectra: tuple[xr.Dataset, xr.Dataset]) -> str:
     """Equal counts hide small shifts: by how much the values differ that are trusted in both, index by index."""
     count = min(s.sizes["index"] for s in spectra)
@@ -121,4 +155,7 @@ def _agreement(spectra: tuple[xr.Dataset, xr.Dataset]) -> str:
     both = np.logical_and(*(s["trusted"].values[:count] for s in spectra))
     if not both.any():
         return ""
-    return f" (values trusted in both agree to {(np.abs(first - second) / np.maximum(first, second))[both].max():.0e})"
+    apart = float((np.abs(first - second) / np.maximum(first, second))[both].max())
+    if apart > ROUND_OFF:
+        return f", but values trusted in both differ by up to {100 * apart:.2g} %: that is {MATHEMATICS}"
+    return f" (values trusted in both {f'agree to {apart:.0e}' if apart else 'are equal'})"

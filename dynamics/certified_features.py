@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -31,7 +33,7 @@ def certified_feature_matrix(
 
     The second is the central difference in exact arithmetic: the points x + k h are not rounded either. In d > 1
     dimensions derivatives of order 2 and 4 are the Laplacian and its square, of the features, or by the 1-D stencil
-    along each axis (the square by applying it twice); others are refused.
+    of each axis (the square as xxxx + 2 xxyy + yyyy, by products of them); others are refused.
 
     Args:
         weight: (features,) or (features, d).
@@ -150,18 +152,16 @@ def _polynomial(activation: str, derivative: int) -> list[int]:
 
 
 def _stencil(dimension: int, derivative: int, order: int) -> dict[tuple[int, ...], Fraction]:
-    """Return offsets -> weights in units of h^-derivative."""
+    """Return offsets -> weights in units of h^-derivative; sums over axes of products of 1-D stencils."""
     if dimension == 1:
         return {(offset,): weight for offset, weight in exact_weights(derivative, order).items()}
-    stencil = {(0,) * dimension: Fraction(1)}
-    for _ in range(derivative // 2):
-        applied: dict[tuple[int, ...], Fraction] = {}
-        for offset, weight in stencil.items():
-            for axis in range(dimension):
-                for shift, factor in exact_weights(2, order).items():
-                    moved = (*offset[:axis], offset[axis] + shift, *offset[axis + 1 :])
-                    applied[moved] = applied.get(moved, Fraction(0)) + weight * factor
-        stencil = applied
+    # The Laplacian is the sum of second derivatives, its square that of all products of two of them.
+    stencil: dict[tuple[int, ...], Fraction] = {}
+    for chosen in product(range(dimension), repeat=derivative // 2):
+        lines = [exact_weights(2 * chosen.count(axis), order) for axis in range(dimension)]
+        for offset in product(*lines):
+            weight = prod(line[node] for line, node in zip(lines, offset, strict=True))
+            stencil[offset] = stencil.get(offset, Fraction(0)) + weight
     return stencil
 
 

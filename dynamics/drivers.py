@@ -71,8 +71,9 @@ def decompose(matrix: np.ndarray, driver: str = "auto", *, rows_graded: bool = T
     r"""Compute all singular values of a real matrix by a named driver.
 
     "gesdd", "gesvd": LAPACK's SVD without vectors. "pivoted": rows sorted by size, then A P = Q R with column pivoting,
-    then gesdd of R. "jacobi": LAPACK's gejsv with joba "F". "auto": "pivoted" where norms of columns or of rows differ
-    by more than `GRADED`, else "gesdd" (without vectors gesvd has the same errors and takes the same time).
+    the same of R^T, then gesdd of that factor. "jacobi": LAPACK's gejsv with joba "F". "auto": "pivoted" where norms of
+    columns or of rows differ by more than `GRADED`, else "gesdd" (without vectors gesvd has the same errors and takes
+    the same time).
 
     The last two have errors relative to each value where A = B D or A = D C, D diagonal and B or C well conditioned:
 
@@ -105,7 +106,7 @@ def decompose(matrix: np.ndarray, driver: str = "auto", *, rows_graded: bool = T
     if driver not in ("auto", "gesdd", "gesvd", "pivoted", "jacobi"):
         raise ValueError(f"unknown driver {driver!r}; allowed: 'auto', 'gesdd', 'gesvd', 'pivoted', 'jacobi'")
     tall = np.asfortranarray(matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T)
-    rows, columns = (np.linalg.norm(tall, axis=axis) for axis in (1, 0))
+    rows, columns = (norms(tall, axis) for axis in (1, 0))
     if driver == "auto":
         graded = grading(columns) > GRADED or (rows_graded and grading(rows) > GRADED)
         driver = "pivoted" if graded else "gesdd"
@@ -120,6 +121,25 @@ def decompose(matrix: np.ndarray, driver: str = "auto", *, rows_graded: bool = T
         values[: len(found)] = np.sort(found)[::-1]
         condition = scaled_condition(kept, rows_graded)
     return Decomposition(values, driver, error_constant(matrix.shape, driver), condition)
+
+
+def norms(matrix: np.ndarray, axis: int) -> np.ndarray:
+    """Return 2-norms along an axis, also of entries whose squares underflow or overflow.
+
+    Args:
+        matrix: (m, n).
+        axis: 0 for columns, 1 for rows.
+
+    Returns:
+        (n,) or (m,).
+
+    Example:
+        >>> norms(np.array([[3e-200], [4e-200]]), 0).tolist()
+        [5e-200]
+    """
+    largest = np.abs(matrix).max(axis=axis, keepdims=True, initial=0.0)
+    scaled = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
+    return np.linalg.norm(scaled, axis=axis) * largest.squeeze(axis)
 
 
 def grading(norms: np.ndarray) -> float:
@@ -142,7 +162,9 @@ def grading(norms: np.ndarray) -> float:
 def _pivoted(tall: np.ndarray) -> np.ndarray:
     few = min(tall.shape)
     factor = scipy.linalg.qr(tall, mode="r", pivoting=True, check_finite=False)[0][:few]
-    return scipy.linalg.svd(factor, compute_uv=False, check_finite=False, lapack_driver="gesdd")
+    # R may hold rows of very different size in no order, and gesdd then is not accurate relative to each value.
+    second = scipy.linalg.qr(factor.T, mode="r", pivoting=True, check_finite=False)[0][:few]
+    return scipy.linalg.svd(second, compute_uv=False, check_finite=False, lapack_driver="gesdd")
 
 
 def _jacobi(matrix: np.ndarray) -> np.ndarray:
@@ -190,7 +212,7 @@ def column_condition(tall: np.ndarray) -> float:
         >>> round(column_condition(np.array([[1.0, 1e-9], [0.0, 1e-9]])), 6)
         2.747547
     """
-    scaled = tall / np.linalg.norm(tall, axis=0)
+    scaled = tall / norms(tall, 0)
     factor = scipy.linalg.qr(scaled, mode="r", check_finite=False)[0][: tall.shape[1]]
     reciprocal, _ = lapack.dtrcon(factor)
     return 1 / reciprocal if reciprocal > 0 else np.inf
@@ -215,7 +237,7 @@ def row_condition(tall: np.ndarray) -> float:
         >>> bool(row_condition(np.array([[1.0, 0.0], [1.0, 1e-9], [0.0, 1e-10]])) > 1e8)
         True
     """
-    norms = np.linalg.norm(tall, axis=1)
+    sizes = norms(tall, 1)
     if tall.shape[0] == tall.shape[1]:
         return column_condition(tall.T)
     factor, order = scipy.linalg.qr(tall.T, mode="r", pivoting=True, check_finite=False)
@@ -227,8 +249,8 @@ def row_condition(tall: np.ndarray) -> float:
         return np.inf
     inverse = scipy.linalg.solve_triangular(triangle, orthogonal.T, check_finite=False)
     with np.errstate(over="ignore"):
-        scaled = inverse * (norms[order] / diagonal[:, None])
-        product = np.linalg.norm(scaled) * np.linalg.norm(tall / norms[:, None], 2)
+        scaled = inverse * (sizes[order] / diagonal[:, None])
+        product = np.linalg.norm(scaled) * np.linalg.norm(tall / sizes[:, None], 2)
     return float(product) if np.isfinite(product) else np.inf
 
 

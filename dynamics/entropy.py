@@ -1,4 +1,4 @@
-"""Entropies of singular spectra: the truncated entropy and the effective rank."""
+"""Entropies of singular spectra over the cut, the effective rank, and which cuts lie above a spectrum's floor."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import xarray as xr
 from scipy.special import entr
 
-from dynamics.spectra import singular_spectrum
-
-CUTS = (1e-4, 1e-8, 1e-10, 1e-12, 1e-14)
+CUTS = tuple(float(f"1e-{exponent}") for exponent in range(2, 16))
+"""The cuts of tables: 1e-2 ... 1e-15. One cut can be chosen to show anything; a curve cannot."""
+FINE_CUTS = np.logspace(0, -16, 161)
+"""The cuts of figures and comparisons, ten a decade."""
 
 
 def _spectra(singular_values) -> np.ndarray:
@@ -42,6 +43,25 @@ def _shannon(weights: np.ndarray) -> np.ndarray:
     total = weights.sum(axis=-1, keepdims=True)
     shares = np.divide(weights, total, out=np.full(weights.shape, np.nan), where=total > 0)
     return entr(shares).sum(axis=-1)
+
+
+def count_kept(values, cut) -> np.ndarray:
+    r"""Count what a cut keeps.
+
+    $$ K = \#\{k : v_k \ge a\} $$
+
+    Args:
+        values: (..., index), in any order.
+        cut: one number in the unit of the values; any sign.
+
+    Returns:
+        Int64 array of the leading shape.
+
+    Example:
+        >>> count_kept([[1.0, 1e-3], [1.0, 1e-9]], 1e-6).tolist()
+        [2, 1]
+    """
+    return (np.asarray(values) >= cut).sum(axis=-1)
 
 
 def truncated_entropy(
@@ -95,9 +115,8 @@ def truncated_entropy(
     entropy = np.empty((*spectra.shape[:-1], cuts.size))
     kept = np.empty(entropy.shape, dtype=np.int64)
     for position, cut in enumerate(cuts.flat):
-        keep = compared >= cut
-        kept[..., position] = keep.sum(axis=-1)
-        entropy[..., position] = _shannon(np.where(keep, scaled, 0.0))
+        kept[..., position] = count_kept(compared, cut)
+        entropy[..., position] = _shannon(np.where(compared >= cut, scaled, 0.0))
     if normalize == "log_kept":
         entropy /= np.log(np.maximum(kept, 2))
     shape = spectra.shape[:-1] + cuts.shape
@@ -133,62 +152,94 @@ def effective_rank(singular_values) -> np.ndarray:
     return np.exp(_shannon(spectra / spectra[..., :1]))[()]
 
 
-def entropy_curve(trajectory: xr.DataTree, a=CUTS) -> xr.Dataset:
-    """Follow truncated entropy, kept count and effective rank of the recorded spectra over the run.
+def relative_floor(spectrum: xr.Dataset, *, entries: bool = True) -> np.ndarray:
+    r"""Return the cut below which a spectrum's values are round-off.
 
-    H(a), K(a) and erank of every row of `/spectra`. A cut is above the floor where
-    a sigma_1 >= svd_floor + entry_floor; below it K counts rounding noise.
+    $$ f = (f_{svd} + f_{entries}) / \sigma_1 $$
 
     Args:
-        trajectory: needs `spectra/singular_value` and `spectra/floor`.
-        a: cuts relative to sigma_1, pure numbers in (0, 1].
+        spectrum: `singular_value` ([step,] index), `svd_floor` and `entry_floor` ([step]), all in one unit.
+        entries: False leaves the round-off of the entries out.
 
     Returns:
-        `entropy` and `kept` (step, a), `effective_rank` (step), `above_floor` (step, a). Steps without a
-        spectrum (NaN or only zeros) have NaN entropies and kept = 0.
+        ([steps]) float64, pure numbers; NaN where a step has no spectrum, or where one of the two is not known.
+
+    Source: ours.
+
+    Cost: O(steps * index).
+
+    Example:
+        >>> columns = {"singular_value": ("index", [2.0]), "svd_floor": 1e-15, "entry_floor": 3e-15}
+        >>> float(relative_floor(xr.Dataset(columns)))
+        2e-15
+    """
+    floor = np.asarray(spectrum["svd_floor"], dtype=np.float64)
+    if entries:
+        floor = floor + np.asarray(spectrum["entry_floor"], dtype=np.float64)
+    values, usable = _rows(spectrum["singular_value"])
+    largest = np.where(usable, values.max(axis=-1), np.nan)
+    return (floor / largest)[()]
+
+
+def entropy_curve(spectrum: xr.Dataset, a=CUTS) -> xr.Dataset:
+    r"""Compute K(a) and H(a) of a spectrum, or of those of many steps, and which cuts lie above the floor.
+
+    A cut is above the floor where a >= `relative_floor`, of the exact spectrum where a >= that of the SVD alone. Below
+    it K counts round-off.
+
+    Args:
+        spectrum: from `singular_spectrum` or `spectrum_at`: `singular_value` ([step,] index), `svd_floor` and
+            `entry_floor` ([step]), and where known `exact_singular_value` ([step,] index).
+        a: cuts relative to the largest singular value, pure numbers in (0, 1].
+
+    Returns:
+        Over ([step,] a): `kept`, `entropy`, `above_floor`; `exact_kept`, `exact_entropy` and `exact_above_floor` where
+        `exact_singular_value` is finite at any step. Steps without a spectrum (NaN or only zeros) have NaN entropies,
+        kept = 0 and no cut above the floor.
 
     Raises:
-        TrajectoryError: If the trajectory lacks a variable; it is named.
-        ValueError: If a cut is out of range.
+        ValueError: If a cut is out of range, or a spectrum is negative.
 
-    Source: ours, see `truncated_entropy` and `effective_rank`.
+    Source: ours, see `truncated_entropy`.
 
     Cost: O(steps * index) per cut.
 
     Example:
-        >>> columns = {"singular_value": (("step", "index"), [[1.0, 1.0]]), "floor": ("step", [1e-15])}
-        >>> tree = xr.DataTree.from_dict({"spectra": xr.Dataset(columns, {"step": [0]})})
-        >>> curve = entropy_curve(tree, a=[1e-8])
-        >>> round(curve.entropy.item(), 12), curve.kept.item(), curve.above_floor.item()
-        (1.0, 2, True)
+        >>> columns = {"singular_value": ("index", [1.0, 1e-3, 1e-9]), "svd_floor": 1e-16, "entry_floor": 1e-8}
+        >>> curve = entropy_curve(xr.Dataset(columns), [1e-4, 1e-10])
+        >>> curve.kept.values.tolist(), curve.above_floor.values.tolist()
+        ([2, 3], [True, False])
     """
     cuts = _cuts(np.atleast_1d(a), "relative")
-    spectrum = singular_spectrum(trajectory)
-    values = spectrum.singular_value.transpose("step", "index").values
-    usable = np.isfinite(values).all(axis=1) & (values > 0).any(axis=1)
-    entropy = np.full((len(values), cuts.size), np.nan)
-    kept = np.zeros(entropy.shape, dtype=np.int64)
-    rank = np.full(len(values), np.nan)
-    if usable.any():
-        entropy[usable], kept[usable] = truncated_entropy(values[usable], cuts)
-        rank[usable] = effective_rank(values[usable])
-    largest = np.where(usable, values.max(axis=1), np.nan)
-    floor = (spectrum.svd_floor + spectrum.entry_floor).values
-    above = cuts * largest[:, None] >= floor[:, None]
+    columns = _curves("", "", spectrum["singular_value"], cuts, relative_floor(spectrum))
+    if "exact_singular_value" in spectrum:
+        exact = spectrum["exact_singular_value"]
+        if _rows(exact)[1].any():
+            svd_alone = relative_floor(spectrum, entries=False)
+            columns |= _curves("exact_", ", exact derivatives", exact, cuts, svd_alone)
     coords = {"a": ("a", cuts, {"units": "1", "long_name": "cut relative to the largest singular value"})}
-    if "step" in spectrum.coords:
-        coords["step"] = spectrum.coords["step"]
-    return xr.Dataset(
-        {
-            "entropy": (("step", "a"), entropy, {"units": "1", "long_name": "truncated entropy"}),
-            "kept": (("step", "a"), kept, {"units": "1", "long_name": "singular values above the cut"}),
-            "effective_rank": ("step", rank, {"units": "1", "long_name": "effective rank"}),
-            "above_floor": (
-                ("step", "a"),
-                above,
-                {"units": "1", "long_name": "cut lies above the spectrum's floor"},
-            ),
-        },
-        coords,
-        {**spectrum.attrs, "normalize": "log_kept", "threshold": "relative"},
-    )
+    coords |= {"step": spectrum.coords["step"]} if "step" in spectrum.coords else {}
+    return xr.Dataset(columns, coords, {**spectrum.attrs, "normalize": "log_kept", "threshold": "relative"})
+
+
+def _rows(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return spectra with the index last, and which of them are finite and not zero."""
+    rows = values.transpose(..., "index").values
+    return rows, np.isfinite(rows).all(axis=-1) & (rows != 0).any(axis=-1)
+
+
+def _curves(prefix: str, suffix: str, values: xr.DataArray, cuts: np.ndarray, floor: np.ndarray) -> dict[str, tuple]:
+    rows, usable = _rows(values)
+    entropy = np.full(usable.shape + cuts.shape, np.nan)
+    kept = np.zeros(entropy.shape, dtype=np.int64)
+    entropy[usable], kept[usable] = truncated_entropy(rows[usable], cuts)
+    above = (cuts >= np.asarray(floor)[..., None]) & usable[..., None]
+    named = {
+        "kept": (kept, "singular values above the cut"),
+        "entropy": (entropy, "truncated entropy"),
+        "above_floor": (above, "cut lies above the spectrum's floor"),
+    }
+    dims = (*(dim for dim in values.dims if dim != "index"), "a")
+    return {
+        prefix + name: (dims, data, {"units": "1", "long_name": what + suffix}) for name, (data, what) in named.items()
+    }

@@ -7,6 +7,8 @@ import xarray as xr
 
 from dynamics.configuration import section
 
+OWN, EXACT, ERROR = "own residual", "exact residual", "relative L2 error"
+
 
 def residual_curves(trajectory: xr.DataTree) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     r"""Return what a run reached, at the steps where it was measured.
@@ -33,13 +35,29 @@ def residual_curves(trajectory: xr.DataTree) -> dict[str, tuple[np.ndarray, np.n
     series = trajectory["series"].to_dataset() if "series" in trajectory else xr.Dataset()
     found = {}
     if "loss_raw" in series and "interior" in series["term"].values:
-        found["own residual"] = np.sqrt(series["loss_raw"].sel(term="interior").values)
+        found[OWN] = np.sqrt(series["loss_raw"].sel(term="interior").values)
     if "exact_loss" in series:
-        found["exact residual"] = np.sqrt(series["exact_loss"].values)
-    elif section(trajectory, "operator").get("exact") and "own residual" in found:
-        found["exact residual"] = found["own residual"]
+        found[EXACT] = np.sqrt(series["exact_loss"].values)
+    elif is_exact(trajectory) and OWN in found:
+        found[EXACT] = found[OWN]
     if "rel_l2" in series:
-        found["relative L2 error"] = series["rel_l2"].values
+        found[ERROR] = series["rel_l2"].values
     steps = series["step"].values if "step" in series.coords else np.arange(series.sizes.get("step", 0))
     known = {name: np.isfinite(values) for name, values in found.items()}
     return {name: (steps[known[name]], found[name][known[name]]) for name in found if known[name].any()}
+
+
+def is_exact(trajectory: xr.DataTree) -> bool:
+    """Tell whether a run's derivatives are exact, so that its own residual is the exact one.
+
+    Args:
+        trajectory: any.
+
+    Returns:
+        What its configuration says of the operator; False where it says nothing.
+
+    Example:
+        >>> is_exact(xr.DataTree(xr.Dataset(attrs={"config": {"operator": {"name": "AutoDiff", "exact": True}}})))
+        True
+    """
+    return bool(section(trajectory, "operator").get("exact"))

@@ -126,6 +126,8 @@ def singular_spectrum(
             f"expected an array, an h5py Dataset or an open trajectory, got {source!r}; open_trajectory(path) opens a "
             'run, file["name"] is a Dataset'
         )
+    if isinstance(source, np.ma.MaskedArray):
+        raise ValueError("expected entries everywhere, got a masked array; fill it, or drop rows")
     if isinstance(source, h5py.Dataset):
         if leading is not None:
             raise ValueError(
@@ -146,7 +148,13 @@ class _Measured:
     entry_floor: float
     entry_eps: float
     shape: tuple[int, int]
-    dtype: str
+    dtype: np.dtype
+
+    @property
+    def spacing(self) -> float:
+        """The 2-norm that rounding has where it is no longer relative: among the smallest numbers of the type."""
+        smallest = float(np.finfo(self.dtype).smallest_subnormal) if self.dtype.kind == "f" else 0.0
+        return smallest / 12**0.5 * (self.shape[0] ** 0.5 + self.shape[1] ** 0.5)
 
 
 def _in_memory(source, driver: str, leading: int | None) -> _Measured:
@@ -173,7 +181,8 @@ def _in_memory(source, driver: str, leading: int | None) -> _Measured:
     if "residual_norm" in details:
         details["residual_norm"] *= scale
     found = Decomposition(values, found.driver, found.constant, found.condition, details)
-    return _Measured(found, found.constant * EPS * values[0], floor * scale, eps, given.shape, str(given.dtype))
+    svd_floor = found.constant * EPS * values[0]
+    return _Measured(found, svd_floor, floor * scale, eps, given.shape, np.dtype(given.dtype))
 
 
 def _streamed(dataset: h5py.Dataset, driver: str, block_rows: int | None, progress: Progress | None) -> _Measured:
@@ -193,7 +202,14 @@ def _streamed(dataset: h5py.Dataset, driver: str, block_rows: int | None, progre
     constant = found.constant + 0.1 * blocks
     found = Decomposition(values, f"tsqr + {found.driver}", constant, found.condition, found.details)
     floor, eps = _entry_round_off(_norm(factor, 0), np.array([longest**0.5]), dataset.dtype)
-    return _Measured(found, constant * EPS * values[0], floor, eps, dataset.shape, str(dataset.dtype))
+    return _Measured(
+        found,
+        constant * EPS * values[0],
+        floor,
+        eps,
+        dataset.shape,
+        dataset.dtype,
+    )
 
 
 def _norm(entries, axis: int):
@@ -255,11 +271,15 @@ def _assemble(measured: _Measured, operator_floor: float | None) -> xr.Dataset:
         floor = np.minimum(absolute, relative_error * found.condition * values)
         # A value of 0 is exact only where rows or columns are 0: nothing relative is claimed for it.
         floor = np.where(values > 0, floor, absolute)
-    if operator_floor is not None:
-        floor = floor + entry_floor
+    floor = floor + (measured.spacing if operator_floor is None else entry_floor)
     if "residual_norm" in found.details:
         floor = floor + np.hypot(values, found.details["residual_norm"]) - values
-    attrs = {"driver": found.driver, "rows": measured.shape[0], "columns": measured.shape[1], "dtype": measured.dtype}
+    attrs = {
+        "driver": found.driver,
+        "rows": measured.shape[0],
+        "columns": measured.shape[1],
+        "dtype": str(measured.dtype),
+    }
     attrs |= {"condition": found.condition} if np.isfinite(found.condition) else {}
     spectrum = _labelled(
         xr.DataArray(values, dims="index"),
@@ -281,7 +301,8 @@ def _recorded(trajectory: xr.DataTree, operator_floor: float | None) -> xr.Datas
     known = group.attrs.get("operator_floor", 0.0)
     entry_floor = xr.zeros_like(svd_floor) + float(known if operator_floor is None else operator_floor)
     if operator_floor is None and "entry_floor" in group:
-        entry_floor = group["entry_floor"].compute().fillna(known)
+        # Where nothing says it, it stays NaN, and nothing is trusted.
+        entry_floor = group["entry_floor"].compute().fillna(group.attrs.get("operator_floor", np.nan))
     names = ("matrix", "rows", "columns", "driver", "dtype")
     attrs = {"driver": "as recorded"} | {name: group.attrs[name] for name in names if name in group.attrs}
     if "dtype" not in attrs and "dtype" in trajectory.attrs:

@@ -8,17 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dynamics.configuration import title
-from dynamics.cuts import cut_curves, relative_floor
-from dynamics.entropy import effective_rank, truncated_entropy
+from dynamics.entropy import CUTS, FINE_CUTS, effective_rank, entropy_curve, relative_floor
 from dynamics.spectra import singular_spectrum
 from dynamics.spectrum_at import spectrum_at, states
 
-CUTS = np.logspace(-2, -15, 131)
+DRAWN = FINE_CUTS[(FINE_CUTS < 1.01 * CUTS[0]) & (FINE_CUTS > 0.99 * CUTS[-1])]
 COURSE_CUTS = (1e-4, 1e-8, 1e-12)
+ZERO = 0.7
+"""Where step 0 is drawn on a logarithmic axis."""
 SMALLEST = 1e-24
 """Below eps^2 sigma_1 nothing is drawn at its place: some matrices leave 1e-300."""
 NOISE = "0.6"
 EXACT = "0.15"
+FLOOR = "C3"
 QUANTITIES = {"kept": "K(a), values kept", "entropy": "H(a), entropy [1]"}
 BESIDE = {"fontsize": "small", "loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
 MARKS = {"trusted": {"marker": "o"}, "marginal": {"marker": "o", "mfc": "none"}, "noise": {"marker": "x", "mew": 0.8}}
@@ -66,7 +68,7 @@ def spectrum_figure(trajectory: xr.DataTree, step: int | None = None, *, stream:
     return figure
 
 
-def draw_spectrum(axis: Axes, spectrum: xr.Dataset, label="", color="C0", *, size=4.0, counted=False) -> None:
+def draw_spectrum(axis: Axes, spectrum: xr.Dataset, label="", color="C0", *, size=4.0, marks=None, counted=False):
     """Draw a spectrum: trusted values filled, marginal ones hollow, noise as grey crosses.
 
     Args:
@@ -75,12 +77,13 @@ def draw_spectrum(axis: Axes, spectrum: xr.Dataset, label="", color="C0", *, siz
         label: of the legend, before the state.
         color: of what is no noise.
         size: of the markers, in points.
+        marks: state -> style of its markers; None is `MARKS`.
         counted: write the number of values of each state into the legend.
     """
     relative, state = spectrum["relative"].values, states(spectrum)
     lowest = _lowest(spectrum)
     index = np.arange(1, len(relative) + 1)
-    for name, style in MARKS.items():
+    for name, style in (marks or MARKS).items():
         here = state == name
         if not here.any():
             continue
@@ -88,7 +91,7 @@ def draw_spectrum(axis: Axes, spectrum: xr.Dataset, label="", color="C0", *, siz
         told += f" ({here.sum()})" if counted else ""
         noisy = {"color": NOISE if not label else color, "alpha": 0.45 if label else 1.0} if name == "noise" else {}
         values = np.maximum(relative[here], lowest)
-        axis.plot(index[here], values, ls="", ms=size, label=told, **{"color": color, **style, **noisy})
+        axis.plot(index[here], values, ls="", label=told, **{"ms": size, "color": color, **style, **noisy})
     axis.set_yscale("log")
     axis.set_ylim(bottom=min(lowest, *axis.get_ylim()))
     axis.set_xlabel("index k")
@@ -106,12 +109,12 @@ def draw_floors(axis: Axes, spectrum: xr.Dataset) -> None:
     index = np.arange(1, spectrum.sizes["index"] + 1)
     svd, entries = (float(spectrum[name]) / largest for name in ("svd_floor", "entry_floor"))
     bottom = axis.get_ylim()[0]
-    axis.axhline(svd, color="C3", ls=":", lw=1.2, label=f"round-off of the SVD, {svd:.0e}")
+    axis.axhline(svd, color=FLOOR, ls=":", lw=1.2, label=f"round-off of the SVD, {svd:.0e}")
     if np.isfinite(entries) and entries > 0:
-        axis.axhline(entries, color="C3", ls="--", lw=1.2, label=f"round-off of the entries, {entries:.0e}")
+        axis.axhline(entries, color=FLOOR, ls="--", lw=1.2, label=f"round-off of the entries, {entries:.0e}")
     factor = float(spectrum.attrs.get("trust_factor", 100))
     trust = factor * spectrum["floor"].values / largest
-    axis.plot(index, trust, color="C3", lw=0.8, alpha=0.35, label=f"trusted above {factor:.0f} x the error")
+    axis.plot(index, trust, color=FLOOR, ls="-.", lw=0.9, label=f"trusted above {factor:.0f} x the error")
     for name, style, told in (
         ("truncation", {"color": "C2", "lw": 1.0}, "change of the value by truncation"),
         ("exact_singular_value", {"color": EXACT, "lw": 0.8}, "under exact derivatives"),
@@ -123,8 +126,10 @@ def draw_floors(axis: Axes, spectrum: xr.Dataset) -> None:
     axis.set_ylim(bottom=min(bottom, svd / 3))
 
 
-def draw_cuts(axis: Axes, spectrum: xr.Dataset, quantity: str, label="", color="C0", *, width=1.4) -> None:
-    """Draw K(a) or H(a) over the cut a = 1e-2 ... 1e-15, dotted where the cut lies below the floor.
+def draw_cuts(
+    axis: Axes, spectrum: xr.Dataset, quantity: str, label="", color="C0", *, width=1.4, styles=("-", ":")
+) -> None:
+    """Draw K(a) or H(a) over the cut a = 1e-2 ... 1e-15, in another style where the cut lies below the floor.
 
     Args:
         axis: where.
@@ -134,21 +139,22 @@ def draw_cuts(axis: Axes, spectrum: xr.Dataset, quantity: str, label="", color="
             dotted lines are.
         color: of the curve.
         width: of the curve, in points.
+        styles: line styles above the floor and below it.
     """
-    curves = cut_curves(spectrum, CUTS)
+    curves = entropy_curve(spectrum, DRAWN)
     named = [("", color, width, label or "as computed")]
     if not label and f"exact_{quantity}" in curves:
         named.append(("exact_", EXACT, 0.8, "exact derivatives"))
     for prefix, paint, thick, told in named:
         values, above = curves[prefix + quantity].values, curves[f"{prefix}above_floor"].values
-        axis.plot(CUTS, np.where(above, values, np.nan), color=paint, lw=thick, label=told)
+        axis.plot(DRAWN, np.where(above, values, np.nan), styles[0], color=paint, lw=thick, label=told)
         if not above.all():
             # One cut more, so that the dotted line begins where the other ends.
             below = ~above | ~np.append(above[1:], True)
             told = "cut below the floor" if not (label or prefix) else None
-            axis.plot(CUTS, np.where(below, values, np.nan), ":", color=paint, lw=thick, label=told)
+            axis.plot(DRAWN, np.where(below, values, np.nan), ls=styles[1], color=paint, lw=thick, label=told)
     axis.set_xscale("log")
-    axis.set_xlim(CUTS[0], CUTS[-1])
+    axis.set_xlim(DRAWN[0], DRAWN[-1])
     axis.set_xlabel("cut a [1]")
     axis.set_ylabel(QUANTITIES[quantity])
 
@@ -165,27 +171,40 @@ def draw_course(rank: Axes, entropy: Axes, trajectory: xr.DataTree, *, stream: s
     """
     group = xr.DataTree.from_dict({"spectra": trajectory[stream].to_dataset()})
     spectra = singular_spectrum(group).transpose("step", ...)
-    values = spectra["singular_value"].values
-    usable = np.isfinite(values).all(axis=1) & (values > 0).any(axis=1)
-    spectra, values = spectra.isel(step=usable), values[usable]
+    spectra = spectra.isel(step=np.isfinite(relative_floor(spectra, entries=False)))
     step = from_one(spectra)
-    rank.plot(step, effective_rank(values), ".-", ms=3, lw=1, color="C0")
+    rank.plot(step, effective_rank(spectra["singular_value"].values), ".-", ms=3, lw=1, color="C0")
     rank.set_ylabel("effective rank [1]")
-    floors = np.array([relative_floor(spectra.isel(step=row)) for row in range(len(step))])
+    curves = entropy_curve(spectra, COURSE_CUTS)
     for cut, color in zip(COURSE_CUTS, ("C0", "C1", "C2"), strict=True):
-        values_at, _ = truncated_entropy(values, cut)
-        above = cut >= floors
-        entropy.plot(step, np.where(above, values_at, np.nan), ".-", ms=3, lw=1, color=color, label=f"a = {cut:.0e}")
-        entropy.plot(step, np.where(above, np.nan, values_at), ".:", ms=2, lw=0.7, color=color)
-    if floors.max() > min(COURSE_CUTS):
+        values, above = (curves[name].sel(a=cut).values for name in ("entropy", "above_floor"))
+        entropy.plot(step, np.where(above, values, np.nan), ".-", ms=3, lw=1, color=color, label=f"a = {cut:.0e}")
+        entropy.plot(step, np.where(above, np.nan, values), ".:", ms=2, lw=0.7, color=color)
+    if not curves["above_floor"].all():
         entropy.plot([], [], ":", color=NOISE, label="cut below the floor")
     entropy.set_ylabel(QUANTITIES["entropy"])
     entropy.legend(**BESIDE)
     for axis in (rank, entropy):
         if at is not None:
-            axis.axvline(max(at, 0.7), color=NOISE, lw=0.8, ls="--")
+            axis.axvline(max(at, ZERO), color=NOISE, lw=0.8, ls="--")
         axis.set_xscale("log")
-        axis.set_xlabel("optimizer step")
+        axis.set_xlabel(step_label(spectra))
+
+
+def step_label(data: xr.Dataset) -> str:
+    """Return the label of a logarithmic axis of steps, which says where step 0 is drawn if there is one.
+
+    Args:
+        data: with the coordinate `step`.
+
+    Returns:
+        Text.
+
+    Example:
+        >>> step_label(xr.Dataset(coords={"step": [0, 10]})), step_label(xr.Dataset(coords={"step": [5, 10]}))
+        ('optimizer step (0 drawn at 0.7)', 'optimizer step')
+    """
+    return "optimizer step" + (f" (0 drawn at {ZERO})" if (data["step"].values < ZERO).any() else "")
 
 
 def from_one(data: xr.Dataset) -> np.ndarray:
@@ -201,7 +220,7 @@ def from_one(data: xr.Dataset) -> np.ndarray:
         >>> from_one(xr.Dataset(coords={"step": [0, 10]})).tolist()
         [0.7, 10.0]
     """
-    return np.maximum(np.asarray(data["step"].values, dtype=float), 0.7)
+    return np.maximum(np.asarray(data["step"].values, dtype=float), ZERO)
 
 
 def _lowest(spectrum: xr.Dataset) -> float:

@@ -17,6 +17,8 @@ SUFFICIENT = 1e-4
 HALVINGS = 20
 FLAT = 1e-4
 """A full step that lowers the residual by less than this, relatively, is the last."""
+LINEAR = 100.0
+"""A residual further than this many times round-off from what its linearisation promised is not linear."""
 NOISE = 10.0
 """A step that changes the residual by no more than this many times its round-off is the last."""
 
@@ -89,8 +91,11 @@ def gauss_newton(
     Cost: a `solve_regression` each; the features' derivatives are taken once, before.
     """
     if all(term.is_linear() for term in terms):
-        yield _linear(terms, weights, start, method, rcond)
-        return
+        solved = _linear(terms, weights, start, method, rcond)
+        if _kept(solved, weights):
+            yield solved
+            return
+        start = solved.coefficients
     residuals, evaluations = _residuals(terms, start), 1
     size, coefficients = _size(residuals, weights), start
     if not math.isfinite(size):
@@ -124,6 +129,16 @@ def gauss_newton(
         yield Iterate(system, at, regression, coefficients, residuals, length, moved, evaluations, stopped)
         if stopped:
             return
+
+
+def _kept(solved: Iterate, weights: Mapping[str, float]) -> bool:
+    """Return whether the residual is what the linear system promises: what bends little is seen only far from 0."""
+    found = torch.cat([weights[name] ** 0.5 * part for name, part in solved.residuals.items()])
+    promised = solved.system.matrix @ solved.coefficients - solved.system.right
+    right = solved.system.right
+    allowed = _round_off(solved.system, solved.coefficients)
+    allowed += torch.finfo(right.dtype).eps * float(torch.linalg.vector_norm(right))
+    return float(torch.linalg.vector_norm(found - promised)) <= LINEAR * allowed
 
 
 def _linear(terms, weights, start, method, rcond) -> Iterate:

@@ -290,12 +290,15 @@ class Evaluation:
         objective._history.append(Counted(float(self.value.detach()), norm, objective.update_norm()))
         return gradient
 
-    def scaled_terms(self, plan: Plan | None = None, rows: Tensor | None = None) -> list[tuple[Plan, ScaledResidual]]:
+    def scaled_terms(
+        self, plan: Plan | None = None, rows: Tensor | None = None, attended: bool = True
+    ) -> list[tuple[Plan, ScaledResidual]]:
         """Return each term's plan, and its residual scaled so that the loss is the sum of squares; the interior first.
 
         Args:
             plan: of other interior points than the objective's, whose mean square then stands for the interior term.
             rows: which of the objective's points these are, for their attention; None for all of them.
+            attended: whether the attention weights are in the scale.
 
         Returns:
             Pairs of a plan and a function (jet, coefficients) -> (n, equations).
@@ -310,7 +313,8 @@ class Evaluation:
             values = values if attention is None else attention[:, None] * values
             return values * (weight / len(values)) ** 0.5
 
-        attention = objective.attention if rows is None or objective.attention is None else objective.attention[rows]
+        attention = objective.attention if attended else None
+        attention = attention if rows is None or attention is None else attention[rows]
         attentions = [attention] + [None] * len(objective.conditions)
         parts = zip(residuals, objective.weights, attentions, strict=True)
         return list(zip(plans, (partial(scaled, *part) for part in parts), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 from dynamics.drivers import EPS, decompose, error_constant
 from solvers.cadence import AtEnd, Cadence, Logarithmic
 from solvers.noise import entry_floor, redraw
-from solvers.objective import INTERIOR, Evaluation, Objective
+from solvers.objective import INTERIOR, Evaluation, Objective, Term
 from solvers.operators.operator import Plan
 from solvers.points import Points
 from solvers.probes import Labels, Moment, Probe, once
@@ -95,7 +96,7 @@ def _probe(stream: str, rows: int | None, every: Cadence, conditions: bool, besi
         matrix = selection.matrix(evaluation, conditions)
         values, floor = spectrum_of(matrix)
         found = {"singular_value": values, "floor": floor}
-        found["entry_floor"] = entry_floor(selection.noise(evaluation), len(matrix))
+        found["entry_floor"] = selection.entry_floor(evaluation, conditions)
         return {**found, "seconds": time.perf_counter() - start}
 
     def labels(moment: Moment) -> Labels:
@@ -182,24 +183,51 @@ class Selection:
             parts += [evaluation.jacobian_of(*term) for term in evaluation.scaled_terms()[1:]]
         return torch.cat(parts).detach()
 
-    def noise(self, evaluation: Evaluation) -> Tensor:
-        """Return a sample of the round-off in the rows of at most 32 of the points.
+    def entry_floor(self, evaluation: Evaluation, conditions: bool = False) -> float:
+        """Return the floor that round-off in the entries of S puts under its singular values.
+
+        Measured on at most 32 of the points, and of each condition's where its rows are there; the floors of the terms
+        add as squares. The attention of the points that are not measured is taken as the largest.
 
         Args:
             evaluation: of the current parameters.
+            conditions: whether the conditions' rows are there.
 
         Returns:
-            (rows, parameters), in the unit of S.
+            In the unit of S.
         """
+        objective = self.objective
 
         def evaluate(points: Points) -> Tensor:
-            return self._rows(evaluation, _plan(self.objective, points), self.quiet).detach()
+            plan = _plan(objective, points)
+            return self._rows(evaluation, plan, self.quiet, attended=False).detach()
 
-        return redraw(evaluate, self.objective.points.only(INTERIOR, self.quiet))
+        sample = redraw(evaluate, objective.points.only(INTERIOR, self.quiet))
+        largest = 1.0 if objective.attention is None else float(objective.attention[self.index].abs().max())
+        floors = [largest * entry_floor(sample, len(sample) * len(self.index) // len(self.quiet))]
+        if conditions:
+            floors += [self._condition_floor(evaluation, k) for k in range(len(objective.conditions))]
+        return math.hypot(*floors)
 
-    def _rows(self, evaluation: Evaluation, plan: Plan, block: Tensor) -> Tensor:
+    def _condition_floor(self, evaluation: Evaluation, position: int) -> float:
+        objective = self.objective
+        condition, weight = objective.conditions[position].condition, objective.weights[position + 1]
+        held = objective.points.smallest(condition.where)
+        some = evenly(held, min(NOISE_POINTS, held)).to(objective.vector.device)
+        rows = len(evaluation.condition_residuals[position])
+
+        def evaluate(points: Points) -> Tensor:
+            plan = objective.operator.plan(points, condition.partials)
+            term = Term(condition, plan, points.rows, points.normals)
+            return evaluation.jacobian_of(plan, lambda *given: term.residual(*given) * (weight / rows) ** 0.5).detach()
+
+        sample = redraw(evaluate, objective.points.only(condition.where, some))
+        return entry_floor(sample, len(sample) * held // len(some))
+
+    def _rows(self, evaluation: Evaluation, plan: Plan, block: Tensor, attended: bool = True) -> Tensor:
         """Return the rows of a block, whose own mean square is scaled to that of all points."""
-        return evaluation.jacobian_of(*evaluation.scaled_terms(plan, block)[0]) * (len(block) / len(self.index)) ** 0.5
+        interior = evaluation.scaled_terms(plan, block, attended)[0]
+        return evaluation.jacobian_of(*interior) * (len(block) / len(self.index)) ** 0.5
 
     def labels(self, evaluation: Evaluation, asked: int | None, conditions: bool) -> Labels:
         """Return what the group's attributes say.

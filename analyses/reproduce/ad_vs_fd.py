@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analyses.benchmarks.machine import describe_machine
 from analyses.reproduce.claims import SEEDS, Claim
-from analyses.reproduce.feature_claims import STEP, feature_claims
+from analyses.reproduce.feature_claims import COMMON_STEP, STEP, feature_claims
 from analyses.reproduce.random_features import Unrounded, solve_all, unrounded
 from analyses.reproduce.training_claims import training_claims, training_summary
 from analyses.reproduce.training_speed import cells, measure_training
@@ -43,7 +43,7 @@ def reproduce(folder: Path, *, seeds: int = 16, quick: bool = False, overwrite: 
     start = time.perf_counter()
     seeds = min(seeds, 3) if quick else seeds
     exact_seeds = 1 if quick else EXACT_SEEDS
-    total = 2 * len(STEP) * (seeds + exact_seeds) + len(list(cells(quick)))
+    total = 2 * len(STEP) * seeds + 5 * exact_seeds + len(list(cells(quick)))
     with parts(total) as begin:
         solves = solve_all(seeds, begin)
         exact = _unrounded(exact_seeds, begin)
@@ -74,7 +74,7 @@ def reproduce(folder: Path, *, seeds: int = 16, quick: bool = False, overwrite: 
 def _unrounded(seeds: int, begin: Callable[[str], None]) -> dict[tuple[str, float | None], list[Unrounded]]:
     found = {}
     for problem, step in STEP.items():
-        for h in (None, step):
+        for h in dict.fromkeys((None, step, COMMON_STEP)):
             found[problem, h] = []
             for seed in range(seeds):
                 begin(f"{problem}, h = {h}, seed {seed}, in exact arithmetic")

@@ -73,7 +73,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the median and its 95 % interval by the percentile bootstrap over seeds.
 
     Args:
-        values: one a seed; those that are not finite are left out.
+        values: one a seed; NaN are left out, infinities count.
 
     Returns:
         Median, lower and upper end; the ends are those of the values below three of them, NaN without any.
@@ -85,13 +85,15 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
         (2.0, 2.0, 2.0)
     """
     finite = np.asarray(values, dtype=float)
-    finite = finite[np.isfinite(finite)]
+    finite = finite[~np.isnan(finite)]
     if len(finite) == 0:
         return (float("nan"),) * 3
     median = float(np.median(finite))
     if len(finite) < 3:
         return median, float(finite.min()), float(finite.max())
-    found = stats.bootstrap((finite,), np.median, method="percentile", rng=np.random.default_rng(0))
+    # Infinities have no standard error, which bootstrap computes too.
+    with np.errstate(invalid="ignore"):
+        found = stats.bootstrap((finite,), np.median, method="percentile", rng=np.random.default_rng(0))
     return median, float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 

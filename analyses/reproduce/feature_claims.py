@@ -12,6 +12,9 @@ from analyses.reproduce.random_features import STEPS, Solve, Unrounded, agreeing
 STEP = {"poisson-1d": 1e-3, "biharmonic-1d": 1e-2}
 """Where the single numbers of the table are taken: round-off and truncation are both visible there."""
 
+COMMON_STEP = 1e-2
+"""Where the two equations are compared with each other."""
+
 CUTS = tuple(10.0**-power for power in range(2, 16))
 BELOW = 1e-12
 """A cut below the floor of both steps and above that of exact derivatives."""
@@ -25,7 +28,7 @@ def feature_claims(solves: Sequence[Solve], exact: Exact) -> list[Claim]:
 
     Args:
         solves: from `solve_all`.
-        exact: from `unrounded`, for the steps of `STEP` and for exact derivatives.
+        exact: from `unrounded`, for the steps of `STEP`, `COMMON_STEP` and exact derivatives.
 
     Returns:
         One row a claim, and a problem where it is about one.
@@ -51,7 +54,7 @@ def above(pair: tuple[Solve, Solve]) -> float:
         A cut of `CUTS`.
     """
     floor = max(solve.relative_floor for solve in pair)
-    return min(cut for cut in CUTS if cut >= floor)
+    return min((cut for cut in CUTS if cut >= floor), default=1.0)
 
 
 def _kept(values: np.ndarray, cut: float) -> int:
@@ -186,7 +189,7 @@ def residuals(solves: Sequence[Solve], exact: Exact, problem: str) -> Claim:
     step = STEP[problem]
     gaps = _decades(solves, problem, step, "residual")
     middle, low, high = median_interval(gaps)
-    without = _unrounded_gaps(exact, problem)
+    without = _unrounded_gaps(exact, problem, step)
     by_step = ", ".join(f"{np.median(_decades(solves, problem, h, 'residual')):+.1f} at {h:g}" for h in STEPS[problem])
     return Claim(
         "AD reaches the smaller training residual",
@@ -237,17 +240,17 @@ def order_of_equation(solves: Sequence[Solve], exact: Exact) -> Claim:
 
     Args:
         solves: from `solve_all`.
-        exact: the same systems without rounding, each at its step of `STEP`.
+        exact: the same systems without rounding.
 
     Returns:
         The row: it holds if without rounding, too, the residual gap of the biharmonic equation is 3 times Poisson's.
     """
-    step, both = 1e-2, ("poisson-1d", "biharmonic-1d")
+    step, both = COMMON_STEP, ("poisson-1d", "biharmonic-1d")
     second, fourth = (_decades(solves, problem, step, "residual") for problem in both)
     gaps = [b - a for a, b in zip(second, fourth, strict=True)]
     middle, low, high = median_interval(gaps)
     floors = [float(np.median([b.relative_floor for _, b in pairs(solves, problem, step)])) for problem in both]
-    without = [np.median(_unrounded_gaps(exact, problem)) for problem in both]
+    without = [np.median(_unrounded_gaps(exact, problem, step)) for problem in both]
     return Claim(
         "the advantage of AD grows with the order of the equation",
         f"tanh, h = {step:g}",
@@ -262,8 +265,8 @@ def order_of_equation(solves: Sequence[Solve], exact: Exact) -> Claim:
     )
 
 
-def _unrounded_gaps(exact: Exact, problem: str) -> list[float]:
-    systems = zip(exact[problem, None], exact[problem, STEP[problem]], strict=True)
+def _unrounded_gaps(exact: Exact, problem: str, step: float) -> list[float]:
+    systems = zip(exact[problem, None], exact[problem, step], strict=True)
     return [difference.residual / own.residual for own, difference in systems]
 
 

@@ -68,13 +68,15 @@ class Pair:
         Returns:
             Their differences.
         """
-        speeds = [paired(cell, lambda record: record["decades"]) for cell in (exact, central)]
+        speeds = [paired(cell, decades) for cell in (exact, central)]
         entropies = [
             np.stack([paired(cell, lambda record, k=k: entropy(record, k)) for k in range(len(CUTS))], axis=1)
             for cell in (exact, central)
         ]
         floor = max(float(np.nanmedian(paired(cell, relative_floor))) for cell in (exact, central))
-        return cls(speeds[0] - speeds[1], entropies[0] - entropies[1], floor)
+        with np.errstate(invalid="ignore"):
+            gain = speeds[0] - speeds[1]
+        return cls(gain, entropies[0] - entropies[1], floor)
 
     def cuts(self, above: bool) -> tuple[list[float], list[float]]:
         """Return the cuts at which AD's H is larger than FD's, and those at which it is smaller.
@@ -89,6 +91,18 @@ class Pair:
         intervals = {CUTS[k]: median_interval(self.entropy[:, k]) for k in chosen}
         larger = [cut for cut, (_, low, _) in intervals.items() if low > LEAST_ENTROPY]
         return larger, [cut for cut, (_, _, high) in intervals.items() if high < -LEAST_ENTROPY]
+
+
+def decades(record: dict[str, Any]) -> float:
+    """Return how many decades a run's own loss fell; minus infinity where it diverged.
+
+    Args:
+        record: of one seed.
+
+    Returns:
+        A number.
+    """
+    return -np.inf if record["status"] == "diverged" else record["decades"]
 
 
 def entropy(record: dict[str, Any], cut: int) -> float | None:
@@ -128,10 +142,10 @@ def training_claims(records: Records) -> list[Claim]:
     * Ordering: Spearman's rho of H(a) and speed over all seeds and operators of a setting, a = 1e-4, 1e-8 and 1e-12.
       It holds where the interval lies above 0 and a lies above all floors, "only below the noise floor" where the
       interval lies above 0 and a does not, not otherwise; with fewer than eight seeds it is undecided.
-    * AD faster: paired by seed. It holds where the interval of the median gain lies above 0.01 decades, H of AD and FD
-      differ at some cut above both floors (interval beyond 1e-3), and AD's is larger at all of these; "only below the
-      noise floor" where they differ at cuts below the floors only, AD's larger at all; not otherwise. A null result is
-      a row that does not hold.
+    * AD faster: paired by seed; a diverged run is infinitely slow. It holds where the interval of the median gain lies
+      above 0.01 decades, H of AD and FD differ at some cut above both floors (interval beyond 1e-3), and AD's is larger
+      at all of these; "only below the noise floor" where they differ at cuts below the floors only, AD's larger at all;
+      not otherwise. A null result is a row that does not hold.
     * Deeper: the gain at depth 6, and that gain minus the one at depth 2 of the same seeds, must both have intervals
       above 0.01 decades; H at depth 6 decides between the verdicts as before.
 
@@ -244,7 +258,7 @@ def _gains(records: Records) -> Iterable[Claim]:
         name = "decades of loss that AD gains on FD"
         where = dict(zip(SETTING, setting, strict=True)) | {"step": step}
         text = f"{', '.join(setting)}, h = {step:g}"
-        yield Claim(FASTER, text, name, *gain, len(pair.gain), verdict, reason, key=where)
+        yield Claim(FASTER, text, name, *gain, int((~np.isnan(pair.gain)).sum()), verdict, reason, key=where)
 
 
 def _depths(records: Records) -> Iterable[Claim]:
@@ -265,6 +279,8 @@ def _depths(records: Records) -> Iterable[Claim]:
 def _verdict(gain: tuple[float, float, float], pair: Pair) -> tuple[str, str]:
     """Return the verdict on a gain of speed, and the number that decides."""
     _, low, high = gain
+    if np.isnan(low):
+        return UNDECIDED, "no seed ended in either"
     if not low > LEAST_GAIN:
         which = "AD is slower" if high < -LEAST_GAIN else f"no gain above {LEAST_GAIN:g} decades"
         return FAILS, f"{which}: {_text(gain)}"

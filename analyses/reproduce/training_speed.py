@@ -15,7 +15,6 @@ from torch import nn
 from analyses.reproduce.stacked import train_stack
 from dynamics.entropy import truncated_entropy
 from solvers import MLP, AutoDiff, FiniteDifference, TangentProp, TwoLayer, problems
-from solvers.noise import entry_floor
 from solvers.objective import Evaluation, Objective
 from solvers.operators import Operator
 from solvers.optimizers.optimizer import flatten
@@ -195,7 +194,7 @@ class _Observer:
         return {
             "sigma_1": _short(values[0]),
             "floor": _short(floor),
-            "entry_floor": _short(entry_floor(self.selection.noise(evaluation), len(matrix))),
+            "entry_floor": _short(self.selection.entry_floor(evaluation)),
             "entropy": [_short(value) for value in entropy],
             "kept": kept.tolist(),
         }

@@ -1,15 +1,18 @@
 """The command `pinnscope compare`: what may be compared, the table, and a verdict that knows noise from mathematics."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
 from analyses.cli import app
-from analyses.comparable import differences
+from analyses.comparable import also_differ, causes, differences
 from analyses.compare import compare_files
 from analyses.verdict import spectral_verdict, verdict
 from dynamics import Recorder
+from dynamics.format import Stream
 
 LABELS = ("AD", "FD")
 PROBLEM = {"name": "poisson-1d", "lower": [-1.0], "upper": [1.0], "settings": {"mode": 1}, "solution_floor": 1e-12}
@@ -23,6 +26,8 @@ def write(
     config["points"] = {"interior": len(points)}
     with Recorder(path, config=config, attrs={"dtype": dtype}) as recorder:
         recorder.store("points", interior=(("interior_point", "axis"), points), coords={"axis": ["x"]})
+        if "loss_raw" in series:
+            recorder.declare(Stream("series", coords={"term": ["interior"]}))
         recorder.record("series", 0, loss=1e-4, rel_l2=error, **series)
         if values is not None:
             recorder.record("spectra", 0, singular_value=values, floor=2e-16 * values[0])
@@ -181,9 +186,167 @@ def test_a_difference_below_one_floor_only_is_left_undecided():
     assert "mathematics" not in said and "can explain the difference" in said
 
 
-def test_equal_counts_do_not_hide_a_shift_of_what_is_trusted():
-    values, shift = 10.0 ** -np.arange(20.0), np.ones(20)
-    shift[[3, 15]] = 1 - 4e-4, 0.5
-    said = spectral_verdict((spectrum(values), spectrum(values * shift, 1e-11)), LABELS)
-    assert said == "their spectra keep the same counts at every cut (values trusted in both agree to 4e-04)"
-    assert "trusted in both" not in spectral_verdict((spectrum(values), spectrum(values, 1.0)), LABELS)
+def shifted(*shifts):
+    """Two spectra of equal counts, ten values a decade: of the second some are moved, those above 1e-8 are trusted."""
+    values = 10.0 ** -(np.arange(120) / 10)
+    moved = values.copy()
+    for index, shift in shifts:
+        moved[index] *= 1 - shift
+    return spectrum(values, 1e-10), spectrum(moved, 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "said"),
+    [
+        ([], " (values trusted in both are equal)"),
+        ([(30, 4e-4)], " (values trusted in both agree to 4e-04)"),
+        ([(30, 0.0199)], " (values trusted in both agree to 2e-02)"),
+        ([(30, 4e-4), (110, 0.1)], " (values trusted in both agree to 4e-04)"),
+        ([(30, 0.021)], ", but values trusted in both differ by up to 2.1 %: that is mathematics"),
+        ([(30, 0.1), (50, 0.15)], ", but values trusted in both differ by up to 15 %: that is mathematics"),
+    ],
+)
+def test_values_right_to_one_percent_that_differ_by_more_are_mathematics(shifts, said):
+    line = spectral_verdict(shifted(*shifts), LABELS)
+    assert line.startswith("their spectra keep the same counts at every cut" + said)
+    assert ("not round-off" in line) == ("mathematics" in said)
+    assert "trusted in both" not in spectral_verdict((shifted()[0], spectrum(10.0 ** -np.arange(9.0), 1.0)), LABELS)
+
+
+def test_two_percent_is_also_said_where_the_counts_part_in_the_noise():
+    values = 10.0 ** -np.arange(12.0)
+    noisy = np.sort(np.append(values * (1 - 0.07 * (np.arange(12) == 3)), np.full(30, 3e-9)))[::-1]
+    said = spectral_verdict((spectrum(values), spectrum(noisy, 1e-8)), LABELS)
+    above, _, below = said.partition("; below it ")
+    assert "differ by up to 7 %: that is mathematics" in above and "round-off of its entries" in below
+
+
+MLP = {"name": "MLP", "parameters": {"w": [3, 4], "b": [3]}, "text": "MLP(\n  (0): Tanh()\n)"}
+DIFFERENCES = {"name": "FiniteDifference", "order": 2, "step": 0.1}
+
+
+def run(*, network=None, case=None, seed=0, weight=1.0, method="Adam", operator=None, matrix=None, step=7, **more):
+    """A training of two steps as it is recorded, with only what `also_differ` reads."""
+    config = {
+        "problem": PROBLEM,
+        "network": network or MLP,
+        "case": {"network": case or {"name": "mlp", "widths": [3]}},
+        "optimizer": method,
+        "operator": operator or {"name": "AutoDiff", "exact": True},
+    } | more
+    weights = np.array([[weight, 2.0], [99.0 * seed, 2.0]])
+    series = {"loss_weight": (("step", "term"), weights), "rel_l2": ("step", [0.1, 1e-3 * (1 + seed)])}
+    attrs = {"matrix": "Jacobian", "rows": 4, "columns": 3, "conditions": "included"} | (matrix or {})
+    columns = {"singular_value": (("step", "index"), np.tile([2.0, 1.0, 0.5], (2, 1))), "floor": ("step", [1e-15] * 2)}
+    return xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs={"config": config, "dtype": "float64", "seed": seed}),
+            "series": xr.Dataset(series, {"step": [0, step], "term": ["interior", "boundary"]}),
+            "spectra": xr.Dataset(columns, {"step": [0, step]}, attrs),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({}, {}, []),
+        ({}, {"operator": DIFFERENCES}, []),
+        ({"operator": DIFFERENCES}, {"operator": DIFFERENCES | {"step": 0.2}}, ["operator step: 0.1 / 0.2"]),
+        ({}, {"seed": 3}, ["seed: 0 / 3"]),
+        ({}, {"weight": 100.0}, ["weight of interior: 1 / 100"]),
+        ({}, {"method": "L-BFGS"}, ["method: Adam / L-BFGS"]),
+        ({}, {"attention": {"eta": 0.1}}, ["method attention: None / eta=0.1"]),
+        ({}, {"case": {"name": "mlp", "widths": [3, 3]}}, ["network widths: [3] / [3, 3]"]),
+        ({}, {"network": MLP | {"parameters": {"w": [5, 4]}}}, ["network parameters: 15 / 20"]),
+        ({}, {"network": MLP | {"text": "MLP(\n  (0): Sin()\n)"}}, ["network: (0): Tanh() / (0): Sin()"]),
+        ({}, {"network": MLP | {"name": "KAN"}, "case": {"name": "kan", "grid": 5}}, ["network name: MLP / KAN"]),
+        ({}, {"matrix": {"rows": 5}}, ["matrix shape: 4 x 3 / 5 x 3"]),
+        ({}, {"matrix": {"conditions": "left out"}}, ["matrix conditions: included / left out"]),
+        ({}, {"matrix": {"matrix": "system", "conditions": "left out"}}, ["matrix: Jacobian / system"]),
+        ({}, {"step": 8}, ["spectrum of step: 7 / 8", "last step: 7 / 8"]),
+    ],
+)
+def test_what_else_differs_is_named_and_may_be_why(first, second, expected):
+    pair = run(**first), run(**second)
+    assert also_differ(*pair) == expected
+    line = verdict(*pair, LABELS)
+    assert ("where they disagree, what else differs may be why" in line) == bool(expected)
+    assert all(name in line.split("may be why: ")[-1].split(", ") for name in causes(expected))
+
+
+def test_files_that_tell_nothing_differ_in_nothing():
+    assert also_differ(xr.DataTree(), xr.DataTree()) == [] == also_differ(run(), run())
+
+
+def test_what_else_differs_is_printed_and_not_refused(command):
+    for name, seed in (("a.h5", 1), ("b.h5", 2)):
+        with Recorder(name, config={"problem": PROBLEM}, attrs={"dtype": "float64", "seed": seed}) as recorder:
+            recorder.record("series", 0, loss=1e-4, rel_l2=1e-6 * seed)
+    result = command("a.h5", "b.h5")
+    assert result.exit_code == 0, result.output
+    assert result.output.index("they also differ: seed: 1 / 2") < result.output.index("relative L2 error")
+    assert "what else differs may be why: seed" in result.output
+
+
+def test_errors_of_two_problems_are_not_weighed():
+    line = verdict(run(), run(problem=PROBLEM | {"name": "heat"}), LABELS)
+    assert "more accurate cannot be said of two problems" in line and "factor" not in line
+    assert "their spectra keep the same counts" in line and line.endswith("may be why: problem")
+
+
+def test_spectra_of_two_kinds_of_matrix_are_not_weighed():
+    line = verdict(run(), run(matrix={"matrix": "system", "rows": 9}, seed=1), LABELS)
+    assert "AD is more accurate, by a factor of 2" in line
+    assert "two kinds of matrix, and not compared" in line and "counts" not in line and "part" not in line
+    unnamed = run()
+    del unnamed["spectra"].attrs["matrix"]
+    assert "same counts" in verdict(unnamed, run(), LABELS)
+    neither = verdict(run(), run(matrix={"matrix": "system"}, problem=PROBLEM | {"name": "heat"}), LABELS)
+    assert "may be why" not in neither, "nothing was compared"
+
+
+def test_what_was_not_recorded_names_the_probe_that_does(command):
+    write("ad.h5", error=np.nan, loss_raw=np.array([4e-8]))
+    write("fd.h5", operator="FiniteDifference", loss_raw=np.array([4e-8]))
+    output = " ".join(command("ad.h5", "fd.h5").output.split())
+    assert "no exact residual of FiniteDifference: the probe solvers.probes.exact_loss measures it" in output
+    assert "which is more accurate is unknown: AutoDiff recorded no finite error" in output
+    assert "solvers.probes.errors" in output
+    write("both.h5", loss_raw=np.array([4e-8]))
+    assert "probes" not in command("both.h5", "both.h5").output
+
+
+def test_json_is_the_table_in_numbers(command):
+    write("ad.h5", values=np.array([2.0, 2e-4]), error=1e-9, loss_raw=np.array([4e-8]))
+    write("fd.h5", operator="FiniteDifference", values=np.array([2.0, 2e-9]), error=np.nan, dtype="float32")
+    assert command("ad.h5", "fd.h5", "--json").exit_code == 2
+    result = command("ad.h5", "fd.h5", "--json", "--anyway", "--figure", "both.png")
+    told = json.loads(result.stdout, parse_constant=pytest.fail)
+    first, second = told["runs"]
+    assert (first["path"], first["label"], second["label"]) == ("ad.h5", "AutoDiff", "FiniteDifference")
+    assert (first["relative_l2_error"], second["relative_l2_error"]) == (1e-9, None)
+    assert first["own_residual"] == pytest.approx(2e-4) and second["exact_residual"] is None
+    assert [cut["kept"] for cut in first["spectrum"]["cuts"]] == [1, 1] + [2] * 12
+    assert [cut["a"] for cut in second["spectrum"]["cuts"]] == [float(f"1e-{k}") for k in range(2, 16)]
+    assert first["spectrum"]["svd_floor"] == 2e-16 and first["spectrum"]["trusted"] == 2
+    assert (
+        told["differences"] == ["precision: float64 / float32"]
+        and told["verdict"] in command("ad.h5", "fd.h5", "--anyway").output
+    )
+
+
+def test_a_diverged_run_is_not_judged_by_its_last_finite_error():
+    better, worse = (xr.Dataset({"rel_l2": ("step", [1.0, error])}) for error in (1e-5, 1e-3))
+    trees = [xr.DataTree.from_dict({"series": series}) for series in (better, worse)]
+    trees[0].attrs["status"] = "diverged"
+    assert verdict(*trees, ("A", "B")) == "A diverged: its last numbers are no result"
+
+
+def test_spectra_of_unknown_floor_are_not_judged():
+    def spectrum(values, floor):
+        columns = {"singular_value": ("index", values), "trusted": ("index", np.array(values) > 100 * floor)}
+        return xr.Dataset(columns | {"svd_floor": 1e-16, "entry_floor": floor})
+
+    noisy = spectrum([1.0, 1e-4, 1e-8, 1e-8], np.nan), spectrum([1.0, 1e-4], 0.0)
+    assert spectral_verdict(noisy, ("A", "B")).startswith("the floor of A is not known")

@@ -37,7 +37,8 @@ def without_rounding(extra=0, ratio=1.0, seeds=2):
     for problem, step in decide.STEP.items():
         found[problem, None] = [Unrounded(CLEAN, 1e-11)] * seeds
         lifted = np.sort(np.concatenate([CLEAN, np.full(extra, 1e-11)]))[::-1][: len(CLEAN)]
-        found[problem, step] = [Unrounded(lifted, ratio * 1e-11)] * seeds
+        for h in {step, decide.COMMON_STEP}:
+            found[problem, h] = [Unrounded(lifted, ratio * 1e-11)] * seeds
     return found
 
 
@@ -84,8 +85,7 @@ def test_entropies_that_part_above_the_floor_hold():
 def test_the_order_of_the_equation_matters_if_it_does_without_rounding():
     exact = without_rounding()
     assert decide.order_of_equation(made(), exact).verdict == NOISE
-    for system in ("biharmonic-1d",):
-        exact[system, decide.STEP[system]] = [Unrounded(CLEAN, 1e-9)] * 2
+    exact["biharmonic-1d", decide.COMMON_STEP] = [Unrounded(CLEAN, 1e-9)] * 2
     assert decide.order_of_equation(made(), exact).verdict == HOLDS
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 from analyses.reproduce import training_speed
-from analyses.reproduce.claims import FAILS, HOLDS, NOISE, rank_interval
+from analyses.reproduce.claims import FAILS, HOLDS, NOISE, UNDECIDED, rank_interval
 from analyses.reproduce.stacked import Stack, train_stack
 from analyses.reproduce.training_claims import DEEPER, FASTER, ORDERED, training_claims, training_summary
 from analyses.reproduce.training_speed import CUTS, LEVELS, Cell, cells, measure_training, paired
@@ -316,3 +316,13 @@ def test_the_summary_counts_settings_and_takes_the_verdict_of_half_of_them():
 def test_pairs_are_in_the_order_of_the_seeds():
     records = [{"seed": 2, "x": 3.0}, {"seed": 0, "x": 1.0}, {"seed": 1, "x": None}]
     assert np.array_equal(paired(records, lambda record: record["x"]), [1.0, np.nan, 3.0], equal_nan=True)
+
+
+def test_a_run_that_diverged_is_infinitely_slow():
+    records = study(0.0, (1e-4,))
+    broken = [dict(r, status="diverged", decades=None) if r["step"] and r["seed"] < 6 else r for r in records]
+    (row,) = [row for row in training_claims(broken) if row.claim == FASTER]
+    assert row.measured == np.inf and row.seeds == 8 and row.verdict == HOLDS
+    both = [dict(r, status="diverged", decades=None) for r in records]
+    (row,) = [row for row in training_claims(both) if row.claim == FASTER]
+    assert row.verdict == UNDECIDED and row.seeds == 0

@@ -327,3 +327,16 @@ def test_golden_values_of_the_features_differ_as_derivatives_do():
 def test_what_is_no_matrix_of_numbers_is_refused(matrix):
     with pytest.raises(ValueError, match="expected a"):
         certified_singular_values(matrix)
+
+
+@pytest.mark.parametrize("order", [2, 4])
+def test_the_squared_laplacian_in_the_plane_is_that_of_the_operator(order):
+    from solvers import FiniteDifference, Points, RandomFeatures, Sine
+
+    features, h = RandomFeatures(2, 5, Sine, scale=2.0, seed=1), 0.25
+    points = Points(np.random.default_rng(0).uniform(-1, 1, (6, 2)), axes=("x", "y"))
+    plan = FiniteDifference(h, order=order).plan(points, ["bilaplacian"])
+    computed = plan(features.features)["bilaplacian"].detach().numpy()
+    given = features.weight.numpy(), features.bias.numpy(), points.interior.numpy()
+    exact = certified_feature_matrix(*given, "sin", 4, step=h, order=order)
+    assert np.allclose(computed, [[float(entry) for entry in row] for row in exact], rtol=1e-9, atol=1e-10)

@@ -161,3 +161,22 @@ def test_leading_values_interlace():
     assert (found.values <= exact[:5] * (1 + 1e-14)).all()
     assert (exact[:5] <= np.hypot(found.values, residual)).all()
     assert np.linalg.norm(exact[15:]) * (1 - 1e-12) <= residual < 2 * np.linalg.norm(exact[15:])
+
+
+SPARSE = np.array([[1.0, 0, 1, 1], [0, 1, 1, -1], [0, 1, 1, 1], [1, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("driver", ["pivoted", "jacobi"])
+@pytest.mark.parametrize("scales", [[1, 1, 1e-18, 1e-19], [1e16, 1e-3, 1e-25, 1e-27]])
+def test_a_triangular_factor_with_zeros_keeps_its_small_values(driver, scales):
+    """R of a graded matrix with zeros has rows of very different size, in which gesdd loses the small values."""
+    matrix = SPARSE * np.array(scales)
+    assert np.allclose(decompose(matrix, driver).values, certified_singular_values(matrix), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("driver", ["pivoted", "jacobi"])
+def test_columns_whose_squares_underflow_are_columns(driver):
+    matrix = np.vander(np.linspace(0.1, 1, 6)) * 1e-110
+    matrix[:, -1] *= 1e-56
+    found = decompose(matrix, driver).values
+    assert np.allclose(found, certified_singular_values(matrix), rtol=1e-10, atol=0)

@@ -61,7 +61,22 @@ def test_comparisons_of_both_kinds(training, solve):
         "rms residual, relative error [1]",
         "H(a), entropy [1]",
     ]
-    assert comparison_figure(training, training, ("a", "b")).axes[1].get_ylabel() == "relative L2 error [1]"
+    figure = comparison_figure(training, training, ("a", "b"))
+    assert figure.axes[1].get_ylabel() == "relative L2 error [1]"
+    for axis in figure.axes:
+        assert axis.get_xlabel() == "optimizer step (0 drawn at 0.7)"
+        assert len({line.get_linestyle() for line in axis.lines}) == 2 == len({line.get_color() for line in axis.lines})
+
+
+def test_the_floor_of_the_reference_is_one_line_apart_from_the_runs(training):
+    near = training.copy()
+    near.attrs["config"] = {"problem": {"solution_floor": 1e-3}}
+    lines = {line.get_label(): line for line in comparison_figure(near, near, ("a", "b")).axes[1].lines}
+    assert sorted(lines) == ["a", "b", "reference's floor 1e-03"]
+    assert lines["reference's floor 1e-03"].get_linestyle() not in (
+        lines["a"].get_linestyle(),
+        lines["b"].get_linestyle(),
+    )
 
 
 def test_nothing_to_draw_is_an_error(solve):

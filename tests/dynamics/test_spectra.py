@@ -394,7 +394,7 @@ def test_recorded_entry_floor_comes_before_the_attribute_and_the_callers_before_
 
 def test_cuts_are_compared_with_both_floors():
     for floor, above in ((0.0, [True, True]), (1e-4, [False, True])):
-        curve = entropy_curve(tree(operator_floor=floor), a=[1e-6, 1e-4])
+        curve = entropy_curve(singular_spectrum(tree(operator_floor=floor)), a=[1e-6, 1e-4])
         assert curve.above_floor.values[0].tolist() == above
 
 
@@ -429,3 +429,25 @@ def test_a_path_is_no_spectrum(source):
 def test_the_remainder_of_a_projection_is_named():
     matrix = np.random.default_rng(0).standard_normal((80, 40))
     assert singular_spectrum(matrix, leading=5).floor_origin == "remainder of the randomized projection"
+
+
+def test_subnormal_entries_are_not_rounded_relatively():
+    """Columns of 1e-7 in half precision are whole multiples of 6e-8: their values are off by per cents."""
+    exact = np.random.default_rng(0).standard_normal((30, 5)) * [1, 1, 1e-6, 2e-7, 1e-7]
+    spectrum = singular_spectrum(exact.astype(np.float16), driver="pivoted")
+    off = np.abs(spectrum.singular_value.values / np.linalg.svd(exact, compute_uv=False) - 1)
+    assert off[-1] > 0.01
+    assert not (spectrum.trusted.values & (off > 0.01)).any()
+
+
+def test_nothing_is_trusted_where_the_round_off_of_the_entries_is_unknown():
+    columns = {"singular_value": (("step", "index"), [[1.0, 0.5], [1.0, 0.5]]), "floor": ("step", [1e-16, 1e-16])}
+    columns["entry_floor"] = ("step", [1e-12, np.nan])
+    found = singular_spectrum(xr.DataTree.from_dict({"spectra": xr.Dataset(columns, {"step": [0, 1]})}))
+    assert found.trusted.values.tolist() == [[True, True], [False, False]]
+    assert not found.marginal.values.any()
+
+
+def test_a_masked_array_is_refused():
+    with pytest.raises(ValueError, match="masked array; fill it"):
+        singular_spectrum(np.ma.masked_array(np.eye(2), mask=[[0, 1], [0, 0]]))

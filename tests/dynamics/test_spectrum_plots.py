@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.colors import to_rgb
 
-from dynamics.comparison_plots import comparison_figure
-from dynamics.cuts import cut_curves
+from dynamics.comparison_plots import STYLES, comparison_figure
+from dynamics.entropy import entropy_curve, truncated_entropy
 from dynamics.residuals import residual_curves
 from dynamics.spectrum_at import spectrum_at
-from dynamics.spectrum_plots import CUTS, spectrum_figure
+from dynamics.spectrum_plots import DRAWN, spectrum_figure
 
 VALUES = 10.0 ** -np.arange(0.0, 15.0)
 ENTRIES = 3e-9
@@ -97,10 +98,10 @@ def test_curves_are_dotted_below_the_floor(quantity, place):
     axis = spectrum_figure(tree()).axes[place]
     solid, dotted = (line.get_ydata() for line in axis.lines[:2])
     assert [line.get_linestyle() for line in axis.lines[:2]] == ["-", ":"]
-    assert np.isfinite(solid).tolist() == (CUTS >= ENTRIES + 1e-14).tolist()
+    assert np.isfinite(solid).tolist() == (DRAWN >= ENTRIES + 1e-14).tolist()
     both = np.isfinite(solid) & np.isfinite(dotted)
     assert both.sum() == 1 and np.isfinite(np.fmax(solid, dotted)).all()
-    expected = cut_curves(spectrum_at(tree()), CUTS)[quantity].values
+    expected = entropy_curve(spectrum_at(tree()), DRAWN)[quantity].values
     np.testing.assert_array_equal(np.where(np.isfinite(solid), solid, dotted), expected)
 
 
@@ -121,6 +122,9 @@ def test_the_course_of_a_training_is_drawn_below_and_nan_steps_are_left_out():
     assert rank.lines[0].get_ydata()[0] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-12)
     finest = [line for line in course.lines if line.get_label() == "a = 1e-12"]
     assert np.isnan(finest[0].get_ydata()).all(), "1e-12 lies below the floor: dotted only"
+    (drawn,) = [line for line in course.lines if line.get_label() == "a = 1e-04"]
+    np.testing.assert_allclose(drawn.get_ydata(), truncated_entropy(VALUES, 1e-4)[0], rtol=1e-12)
+    assert [axis.get_xlabel() for axis in (rank, course)] == ["optimizer step (0 drawn at 0.7)"] * 2
     assert "cut below the floor" in texts(course) and "step 0" in figure.get_suptitle()
 
 
@@ -130,7 +134,7 @@ def test_comparison_overlays_spectra_curves_and_what_was_reached():
     assert line(spectrum, "AD: floor").get_ydata()[0] == pytest.approx(1e-14)
     assert line(spectrum, "FD: floor").get_ydata()[0] == pytest.approx(ENTRIES, rel=1e-3)
     assert spectrum.get_ylim()[0] < 1e-14
-    assert texts(entropy) == ["AD", "FD", "cut below its floor"]
+    assert texts(entropy) == ["AD", "FD", "dotted: cut below its floor"]
     assert len(kept.lines) == 4
     np.testing.assert_allclose(line(residuals, "FD").get_ydata(), [2e-4, 3e-3, 5e-4], rtol=1e-12)
     assert line(residuals, "reference").get_ydata()[0] == 1e-6
@@ -139,8 +143,67 @@ def test_comparison_overlays_spectra_curves_and_what_was_reached():
 def test_a_solve_beside_a_training_is_a_level_line():
     training = tree((0, 10))
     axis = comparison_figure(training, tree(), ("a", "b")).axes[2]
-    assert axis.get_xlabel() == "optimizer step" and axis.get_xscale() == "log"
-    assert len(line(axis, "a: own").get_xdata()) == 2 and list(line(axis, "b: own").get_ydata()) == [2e-4, 2e-4]
+    assert axis.get_xlabel() == "optimizer step (0 drawn at 0.7)" and axis.get_xscale() == "log"
+    assert len(line(axis, "a: own").get_xdata()) == 2 and set(line(axis, "b: own").get_ydata()) == {2e-4}
+    assert axis.get_xlim()[0] > 0.1 and axis.get_ylim()[0] < 2e-4 and line(axis, "b: relative").get_marker() == "o"
+
+
+def test_steps_that_begin_later_say_nothing_of_step_zero():
+    assert comparison_figure(tree((1, 10)), tree((1, 9)), ("a", "b")).axes[2].get_xlabel() == "optimizer step"
+
+
+def luminance(color):
+    """Of a picture in grey, ITU-R BT.601."""
+    return float(np.dot([0.299, 0.587, 0.114], to_rgb(color)))
+
+
+def test_two_runs_stay_apart_in_grey_and_none_has_the_color_of_a_floor():
+    first, second = STYLES
+    assert abs(luminance(first.color) - luminance(second.color)) > 0.15
+    assert "C3" not in (first.color, second.color) and first.line != second.line and first.marker != second.marker
+    spectrum, kept, residuals, _ = comparison_figure(tree(), tree(), ("a", "b")).axes
+    for start in ("floor", "trusted", "noise"):
+        a, b = line(spectrum, f"a: {start}"), line(spectrum, f"b: {start}")
+        assert a.get_color() != b.get_color()
+        assert (a.get_linestyle(), a.get_marker()) != (b.get_linestyle(), b.get_marker())
+        assert min(a.get_markersize(), b.get_markersize()) >= 3
+    above, below, others, dotted = kept.lines
+    assert len({above.get_linestyle(), below.get_linestyle(), others.get_linestyle()}) == 3
+    assert below.get_linestyle() == ":" != dotted.get_linestyle()
+    assert line(residuals, "a").get_marker() != line(residuals, "b").get_marker()
+
+
+def test_different_quantities_are_not_joined_by_a_line():
+    residuals = comparison_figure(tree(), tree(operator="AutoDiff"), ("a", "b")).axes[2]
+    assert [line(residuals, name).get_linestyle() for name in "ab"] == ["None", "None"]
+    assert [text.get_text() for text in residuals.get_xticklabels()] == list(residual_curves(tree()))
+    places = [line(residuals, name).get_xdata() for name in "ab"]
+    assert (np.round(places) == [0, 1, 2]).all() and (places[0] != places[1]).all(), "equal values do not hide another"
+
+
+def test_the_residual_of_an_exact_operator_is_drawn_once():
+    exact = tree((0, 10), operator="AutoDiff")
+    exact.attrs["config"]["operator"]["exact"] = True
+    axis = comparison_figure(exact, tree((0, 10)), ("a", "b")).axes[2]
+    drawn = [label.split("a: ")[1] for label in texts(axis) if label.startswith("a: ")]
+    assert drawn == ["own residual = exact", "relative L2 error"]
+    assert [label for label in texts(axis) if label.startswith("b: ")] == [
+        "b: own residual",
+        "b: exact residual",
+        "b: relative L2 error",
+    ]
+    markers = [line(axis, f"b: {name}").get_marker() for name in ("own", "exact", "relative")]
+    assert len(set(markers)) == 3
+
+
+def test_the_line_of_trust_can_be_seen():
+    trust = line(spectrum_figure(tree()).axes[0], "trusted above")
+    assert trust.get_alpha() in (None, 1.0) and trust.get_linewidth() >= 0.8
+    floors = {
+        line(spectrum_figure(tree()).axes[0], start).get_linestyle()
+        for start in ("round-off of the S", "round-off of the e")
+    }
+    assert len(floors | {trust.get_linestyle()}) == 3
 
 
 @pytest.mark.parametrize("steps", [(0,), (0, 10, 100)])

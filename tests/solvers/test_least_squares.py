@@ -665,3 +665,12 @@ def test_features_of_other_inputs_and_weights_that_are_none_are_refused():
 
 def test_a_solution_prints_in_a_few_lines():
     assert len(repr(solve_least_squares(poisson_1d(), RandomFeatures(1, 50), AutoDiff()))) < 400
+
+
+@pytest.mark.parametrize("strength", [1e-4, 1e-8])
+def test_a_weak_nonlinearity_is_solved_and_not_left_in_the_residual(strength):
+    solution = solve_least_squares(
+        nonlinear_poisson_1d(strength=strength), RandomFeatures(1, 100, Sine, scale=10.0), TangentProp()
+    )
+    assert solution.iterations > 1 and solution.stopped != "linear"
+    assert solution.rel_l2 < 1e-12

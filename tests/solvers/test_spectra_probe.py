@@ -1,5 +1,6 @@
 """Spectra during training: against one backward pass a row and numpy's SVD, over steps, precisions and seeds."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -274,3 +275,35 @@ def test_a_device_gives_the_same_spectrum():
     found = probe.measure(on_device)
     assert np.abs(found["singular_value"] - expected["singular_value"]).max() <= 1e-13 * expected["singular_value"][0]
     assert probe.labels(on_device).attrs["driver"] == "cusolver gesvd"
+
+
+@pytest.mark.parametrize("weight", [1e2, 1e6])
+def test_the_floor_knows_the_rows_of_heavy_conditions(weight):
+    """Single precision against double: no singular value moves by more than a few floors."""
+    problem = problems.heat()
+    heavy = tuple(dataclasses.replace(condition, weight=weight) for condition in problem.conditions)
+    problem, points = dataclasses.replace(problem, conditions=heavy), problem.sample(interior=64)
+    check_floor(problem, points, conditions=True)
+
+
+@pytest.mark.parametrize("quiet", [1e-3, 1.0])
+def test_the_floor_knows_attention_that_the_measured_points_have_not(quiet):
+    problem = problems.poisson_2d()
+    attention = torch.ones(256)
+    attention[evenly(256, 32)] = quiet
+    check_floor(problem, problem.sample(interior=256), attention=attention)
+
+
+def check_floor(problem, points, conditions=False, attention=None):
+    torch.manual_seed(0)
+    network = MLP(2, [12, 12]).float()
+    matrices, floor = [], 0.0
+    for dtype in (torch.float32, torch.float64):
+        own = points.to("cpu", torch.float32).to("cpu", dtype)
+        objective = Objective(problem, copy.deepcopy(network).to(dtype), AutoDiff(), own)
+        objective.attention = None if attention is None else attention.to(dtype)
+        evaluation, selection = objective.begin_step(), Selection.of(objective, None)
+        matrices.append(selection.matrix(evaluation, conditions).double())
+        floor = floor or selection.entry_floor(evaluation, conditions)
+    noise = float(torch.linalg.matrix_norm(matrices[0] - matrices[1], 2))
+    assert noise / 3 < floor < 10 * noise
