@@ -11,7 +11,7 @@ from dynamics.configuration import solution_floor, title
 from dynamics.homogeneity import residual_homogeneity
 from dynamics.phases import detect_phases
 from dynamics.snr import gradient_snr
-from dynamics.spectrum_plots import from_one, spectrum_figure
+from dynamics.spectrum_plots import from_one, spectrum_figure, step_label
 
 PHASE_COLORS = {"fitting": "#f2e5c8", "diffusion": "#e3e3e3", "total_diffusion": "#d5e8d4", "decay": "#f5d9d9"}
 NOISE = "0.65"
@@ -43,7 +43,8 @@ def diagnosis_figure(trajectory: xr.DataTree) -> Figure:
         _shade_phases(axis, trajectory)
         axis.set_xscale("log")
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize="small")
-    axes[-1].set_xlabel("optimizer step")
+    shown = [name for name in ("series", "gradients", "homogeneity", "residuals") if name in trajectory]
+    axes[-1].set_xlabel(step_label(trajectory[shown[0]].dataset))
     figure.suptitle(title(trajectory))
     return figure
 

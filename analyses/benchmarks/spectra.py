@@ -100,7 +100,7 @@ def parts(operator, dtype: torch.dtype, budget: float) -> dict[str, dict[str, ob
         "step": lambda: objective.begin_step().gradient,
         "jacobian": lambda: selection.matrix(evaluation),
         "svd": lambda: spectrum_of(matrix),
-        "noise": lambda: selection.noise(evaluation),
+        "noise": lambda: selection.entry_floor(evaluation),
     }
     return {name: timing.as_json() for name, timing in interleave(calls, budget).items()}
 

@@ -320,7 +320,7 @@ def test_pairs_are_in_the_order_of_the_seeds():
 
 def test_a_run_that_diverged_is_infinitely_slow():
     records = study(0.0, (1e-4,))
-    broken = [dict(r, status="diverged", decades=None) if r["step"] and r["seed"] < 6 else r for r in records]
+    broken = [dict(r, status="diverged", decades=None) if r["step"] and r["seed"] else r for r in records]
     (row,) = [row for row in training_claims(broken) if row.claim == FASTER]
     assert row.measured == np.inf and row.seeds == 8 and row.verdict == HOLDS
     both = [dict(r, status="diverged", decades=None) for r in records]

@@ -28,7 +28,7 @@ def solve():
 def test_a_training_has_three_labelled_panels(training):
     figure = diagnosis_figure(training)
     assert [axis.get_ylabel() for axis in figure.axes] == ["loss, error [1]", "|mean| / |std| [1]", "homogeneity [1]"]
-    assert figure.axes[-1].get_xlabel() == "optimizer step"
+    assert figure.axes[-1].get_xlabel() == "optimizer step (0 drawn at 0.7)"
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["fitting", "diffusion", "total diffusion"]
 
