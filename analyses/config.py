@@ -49,11 +49,12 @@ class AttentionSection(BaseModel):
 
 
 class TrainingSection(BaseModel):
-    """Length of the training and blocks of its gradient statistics."""
+    """Length of the training, blocks of its gradient statistics, rows of its spectra (None: no spectra)."""
 
     model_config = ConfigDict(extra="forbid")
     steps: PositiveInt
     blocks: PositiveInt = 8
+    spectra: PositiveInt | None = None
 
 
 class LeastSquaresSection(BaseModel):

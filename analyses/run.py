@@ -11,7 +11,9 @@ from analyses.config import RunConfig, UsageError
 from analyses.construction import build_network, build_operator, build_optimizer, build_points, build_problem
 from analyses.terminal import error_text, say
 from solvers import RandomFeatures, ResidualBasedAttention, solve_least_squares, train
-from solvers.probes import standard_probes
+from solvers.objective import Objective
+from solvers.probes import Probe, standard_probes
+from solvers.spectra_probe import jacobian_spectrum
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
         optimizer,
         points=points,
         steps=config.training.steps,
-        probes=lambda objective: standard_probes(objective, config.training.blocks),
+        probes=lambda objective: _probes(config, objective),
         attention=attention,
         record=output,
         overwrite=overwrite,
@@ -84,6 +86,12 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
     )
     _wrote(output)
     return Outcome(output, finished.status, finished.reason)
+
+
+def _probes(config: RunConfig, objective: Objective) -> tuple[Probe, ...]:
+    rows = config.training.spectra
+    standard = standard_probes(objective, config.training.blocks)
+    return standard if rows is None else (*standard, jacobian_spectrum(rows))
 
 
 def _solve(config, problem, network, operator, points, output, overwrite) -> Outcome:

@@ -78,7 +78,8 @@ def _accuracy(trees: tuple[xr.DataTree, xr.DataTree], labels: tuple[str, str]) -
         return "both are equally accurate", True
     better, worse = (0, 1) if errors[0] <= errors[1] else (1, 0)
     factor = errors[worse] / max(errors[better], floors[better])
-    said = f"{labels[better]} is more accurate, by a factor of {factor:.1g}"
+    times = f"{factor:.1f}" if factor < 10 else f"{factor:.0e}"
+    said = f"{labels[better]} is more accurate, by a factor of {times}"
     own, exact = (reached[worse].get(name, np.nan) for name in (OWN, EXACT))
     if exact > OWN_SYSTEM * own:
         said += f": {labels[worse]} fits its own discrete system (residual {own:.0e} there, {exact:.0e} exactly)"

@@ -232,3 +232,14 @@ def test_the_command_line_overrides_and_is_checked():
         load("burgers").override(dtype="float16")
     with pytest.raises(UsageError, match="least-squares"):
         load("poisson-ad").override(steps=7)
+
+
+def test_a_training_records_its_spectra_where_rows_are_asked_for(tmp_path):
+    config = load("two-layer-fd").override(steps=8)
+    config.training.spectra = 16
+    outcome = run(config, tmp_path / "run.h5", progress=False)
+    with open_trajectory(outcome.path) as tree:
+        assert tree["spectra/singular_value"].shape[1] == 16
+        assert int(tree["spectra"].attrs["rows"]) == 16 and int(tree["spectra_all"].attrs["rows"]) == 128
+        assert (tree["spectra/entry_floor"].values > 0).all()
+    assert load("helmholtz").training.spectra is None
