@@ -194,7 +194,7 @@ def _streamed(dataset: h5py.Dataset, driver: str, block_rows: int | None, progre
             yield block
             longest, blocks = max(longest, float(np.einsum("ij,ij->i", block, block).max())), blocks + 1
 
-    factor = triangular_factor(observed(), progress, max(dataset.shape))
+    factor = triangular_factor(observed(), progress, max(dataset.shape, default=0))
     # R has the column norms of the matrix. Its rows are no rows of the matrix, whose scales they do not keep.
     found = decompose(factor, driver, rows_graded=False)
     values = found.values[: min(dataset.shape)]

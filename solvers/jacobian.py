@@ -19,6 +19,7 @@ from solvers.jet import Jet
 from solvers.networks.substitution import call_with
 from solvers.operators.operator import Plan
 from solvers.operators.tangent_prop import TangentPropPlan
+from solvers.pointwise import by_copies
 from solvers.series import Series
 
 Residual = Callable[[Jet], Tensor]
@@ -54,7 +55,7 @@ def jacobian(plan: Plan, network: nn.Module, residual: Residual, parameters: Seq
     """Return the derivatives of every residual in every parameter.
 
     Args:
-        plan: of a derivative operator; `TangentProp` needs one backward pass an equation, others one a row, batched.
+        plan: of a derivative operator.
         network: maps (n, axes) to (n, components).
         residual: jet -> (n, equations); row i may depend on point i alone, means over points are not seen through.
         parameters: of the network, P numbers in all. One that is used otherwise than in linear maps costs one backward
@@ -66,7 +67,9 @@ def jacobian(plan: Plan, network: nn.Module, residual: Residual, parameters: Seq
     Raises:
         ValueError: residuals that are not (n, equations).
 
-    Cost: one backward pass an equation, and n P numbers written.
+    Cost: one backward pass an equation, and n P numbers written, several times that with `AutoDiff` and
+        `FiniteDifference` (`by_copies`); where a network or residual allows neither way, one backward pass a row,
+        batched.
 
     Example:
         >>> from solvers import Points, TangentProp
@@ -77,12 +80,11 @@ def jacobian(plan: Plan, network: nn.Module, residual: Residual, parameters: Seq
                 [4., 1.]], dtype=torch.float64)
     """
     with torch.enable_grad():
-        rows = _by_taps(plan, network, residual, parameters) if _propagates(plan) else None
-        return (
-            _by_batches(_checked(residual(_twice_differentiable(plan)(network)), plan), parameters)
-            if rows is None
-            else rows
-        )
+        try_first = _by_taps if _propagates(plan) else by_copies
+        rows = try_first(plan, network, residual, parameters)
+        if rows is None:
+            rows = _by_batches(_checked(residual(_twice_differentiable(plan)(network)), plan), parameters)
+        return rows
 
 
 def _checked(residuals: Tensor, plan: Plan) -> Tensor:

@@ -9,14 +9,13 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from solvers.jacobian import directional
+from solvers.jacobian import directional, jacobian
 from solvers.jet import Jet
 from solvers.operators.detached import Detached
 from solvers.operators.operator import Operator, Plan
 from solvers.operators.tangent_prop import TangentPropPlan
 from solvers.optimizers.optimizer import FlatParameters
 from solvers.points import Points
-from solvers.pointwise import jacobian
 from solvers.problems.problem import Condition, Problem
 from solvers.shapes import INTERIOR, check_shapes
 
