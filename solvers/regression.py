@@ -148,6 +148,8 @@ def solve_regression(matrix: Tensor, right: Tensor, method: str = "svd", rcond: 
     spectrum, damping = None, 0.0
     if method == "qr":
         coefficients, rank = _pivoted(triangle, turned, cut)
+    elif method == "svd" and not triangle.is_cuda:
+        coefficients, rank, spectrum = _truncated(triangle, turned, cut)
     else:
         left, spectrum, basis = _svd(triangle)
         seen = left.T @ turned
@@ -170,6 +172,14 @@ def _svd(triangle: Tensor, vectors: bool = True):
     if vectors:
         return torch.linalg.svd(triangle, full_matrices=False, driver=driver)
     return torch.linalg.svdvals(triangle, driver=driver)
+
+
+def _truncated(triangle: Tensor, turned: Tensor, cut: float) -> tuple[Tensor, int, Tensor]:
+    """Return the shortest solution of the truncated R c = z by LAPACK's gelsd, which never forms U and V."""
+    found, _, rank, spectrum = scipy.linalg.lstsq(
+        triangle.numpy(), turned.numpy(), cond=cut, lapack_driver="gelsd", check_finite=False
+    )
+    return torch.from_numpy(np.ascontiguousarray(found)), int(rank), torch.from_numpy(spectrum)
 
 
 def _pivoted(triangle: Tensor, turned: Tensor, cut: float) -> tuple[Tensor, int]:

@@ -61,7 +61,8 @@ class Torch:
     @property
     def many_evaluations(self) -> bool:
         """Whether a step evaluates the loss several times, as L-BFGS does."""
-        return inspect.signature(self.factory.step).parameters["closure"].default is inspect.Parameter.empty
+        closure = inspect.signature(self.factory.step).parameters.get("closure")
+        return closure is not None and closure.default is inspect.Parameter.empty
 
     def init(self, vector: Tensor) -> TorchState:
         """Return torch's optimizer on the vector.

@@ -259,3 +259,12 @@ def test_other_optimizers_never_stop():
     state = Torch(torch.optim.SGD, lr=0.1).init(torch.zeros(2))
     _, info = Torch(torch.optim.SGD, lr=0.1).step(Stub(bowl), state)
     assert info.stopped is None
+
+
+def test_an_optimizer_whose_step_names_no_closure_is_taken_for_one_evaluation_a_step():
+    class Forwarding(torch.optim.SGD):
+        def step(self, *args, **kwargs):
+            return super().step(*args, **kwargs)
+
+    assert not Torch(Forwarding, lr=0.1).many_evaluations
+    assert Torch(torch.optim.LBFGS).many_evaluations
