@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import analyses.reproduce
+from analyses.cli import app
 from analyses.reproduce import feature_claims as decide
 from analyses.reproduce.ad_vs_fd import markdown
 from analyses.reproduce.claims import FAILS, HOLDS, NOISE, UNDECIDED, Claim, median_interval
@@ -150,3 +152,23 @@ def test_the_page_holds_the_table_of_the_committed_results():
     assert markdown(claims) in page
     for claim in claims:
         assert claim.reason in page
+
+
+def test_the_command_prints_the_table_and_writes_results_and_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr("analyses.reproduce.random_features.FEATURES", 12)
+    folder = tmp_path / "found"
+    result = CliRunner().invoke(app, ["reproduce", "ad-vs-fd", "--quick", "--seeds", "2", "-o", str(folder)])
+    assert result.exit_code == 0, result.output
+    found = json.loads((folder / "claims.json").read_text())
+    assert found["seeds"] == 2 and found["quick"] and len(found["claims"]) >= 14
+    assert "undecided" in result.output and "1. " in result.output
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "claims.json",
+        "random-features.png",
+        "training.json",
+        "training.png",
+    ]
+    again = CliRunner().invoke(app, ["reproduce", "ad-vs-fd", "--quick", "-o", str(folder)])
+    assert again.exit_code == 2 and "pass --overwrite" in again.stderr
+    unknown = CliRunner().invoke(app, ["reproduce", "ad-vs-df"])
+    assert unknown.exit_code == 2 and "did you mean it?" in unknown.stderr
