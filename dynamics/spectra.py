@@ -75,7 +75,8 @@ def singular_spectrum(
 
     which for entries of one size is that of a random matrix of rounding errors. The second, relative, floor is claimed
     by the drivers "pivoted" and "jacobi" only (`decompose`). An `operator_floor` replaces e and is added to all.
-    Integers and booleans have e = 0. Computing the entries may have cost more than their last rounding: what a finite
+    Among the smallest numbers of a type rounding is no longer relative: their spacing is added to both. Integers and
+    booleans have e = 0. Computing the entries may have cost more than their last rounding: what a finite
     difference leaves, about eps * amplitude / h^p, has to be given as `operator_floor`.
 
     trusted: sigma_k > 100 f_k, marginal: f_k < sigma_k <= 100 f_k, noise: the rest. What truncation in the operator
