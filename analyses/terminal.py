@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 WIDTH = 80
 
@@ -66,6 +67,18 @@ def _finite(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def keep(results: object, path: Path | None) -> None:
+    """Write results as JSON and say so, where a path is given.
+
+    Args:
+        results: dicts, lists, text and numbers.
+        path: of the file, or None.
+    """
+    if path is not None:
+        path.write_text(json_text(results) + "\n")
+        say(f"wrote {path}")
 
 
 def error_text(error: float, floor: float) -> str:

@@ -16,8 +16,9 @@ from solvers.operators.operator import Operator, Plan
 from solvers.operators.tangent_prop import TangentPropPlan
 from solvers.optimizers.optimizer import FlatParameters
 from solvers.points import Points
-from solvers.problems.problem import Condition, Problem
+from solvers.problems.problem import Problem
 from solvers.shapes import INTERIOR, check_shapes
+from solvers.term import Term
 
 ScaledResidual = Callable[[Jet, Mapping[str, Tensor]], Tensor]
 """(jet, coefficients) -> (n, equations), scaled so that the sum of squares is the term's share of the loss."""
@@ -180,43 +181,6 @@ class Objective:
         residuals = [term.residual(term.plan(self.network), coefficients) for term in self.conditions]
         losses = [w * mean_square(r) for w, r in zip(self.weights[1:], residuals, strict=True)]
         return sum(losses, self.vector.new_zeros(()))
-
-
-@dataclass(frozen=True, eq=False)
-class Term:
-    """A condition bound to its points."""
-
-    condition: Condition
-    plan: Plan
-    rows: Tensor
-    normals: Tensor
-
-    @classmethod
-    def of(cls, condition: Condition, operator: Operator, points: Points) -> Term:
-        """Bind a condition to its points.
-
-        Args:
-            condition: names its points.
-            operator: plans its partials.
-            points: all of the problem's.
-
-        Returns:
-            The term.
-        """
-        own = points.only(condition.where)
-        return cls(condition, operator.plan(own, condition.partials), own.rows, own.normals)
-
-    def residual(self, jet: Jet, coefficients) -> Tensor:
-        """Return the condition's residual.
-
-        Args:
-            jet: of the network at this term's points.
-            coefficients: unknown scalars by name.
-
-        Returns:
-            (n, equations).
-        """
-        return self.condition.residual(jet, self.rows, self.normals, coefficients)
 
 
 class Evaluation:

@@ -14,10 +14,11 @@ from torch import Tensor
 from dynamics.drivers import EPS, decompose, error_constant
 from solvers.cadence import AtEnd, Cadence, Logarithmic
 from solvers.noise import entry_floor, redraw
-from solvers.objective import INTERIOR, Evaluation, Objective, Term
+from solvers.objective import INTERIOR, Evaluation, Objective
 from solvers.operators.operator import Plan
 from solvers.points import Points
 from solvers.probes import Labels, Moment, Probe, once
+from solvers.term import Term
 
 BLOCK = 256
 """Points whose rows are computed together: their copies of the parameters still fit the processor's caches."""

@@ -6,7 +6,6 @@ OMP_NUM_THREADS=1 for one core.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -18,7 +17,7 @@ import typer
 
 from analyses.benchmarks.interleaved import interleave
 from analyses.benchmarks.machine import describe_machine
-from analyses.terminal import say, table
+from analyses.terminal import keep, table
 from dynamics.certified import certified_singular_values
 from dynamics.drivers import EPS, decompose, error_constant
 from dynamics.tall import tall_singular_values
@@ -178,9 +177,7 @@ def main(
     m, n = timed[-1]["m"], timed[-1]["n"]
     head = ("driver", "largest error / (eps sigma_1)", "least estimate / error", "relative error / (eps kappa)")
     table("SVD drivers", (*head, f"time / gesdd, {m} x {n}"), lines)
-    if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=2) + "\n")
-        say(f"wrote {json_file}")
+    keep(results, json_file)
     return results
 
 

@@ -7,7 +7,6 @@ sampling, assembly and solution on one core, without the first call, which compi
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable
@@ -24,7 +23,7 @@ import typer
 
 from analyses.benchmarks.interleaved import clock, interleave
 from analyses.benchmarks.machine import describe_machine
-from analyses.terminal import say, table
+from analyses.terminal import keep, say, table
 from solvers import FiniteDifference, Points, RandomFeatures, Sine, TangentProp, problems, solve_least_squares
 from solvers.networks import LocalFeatures
 from solvers.problems import Problem
@@ -368,9 +367,7 @@ def main(
         scale, error = min(entry["rel_l2_by_scale"].items(), key=lambda pair: pair[1])
         rows.append((entry["activation"], str(entry["cells"]), f"{error:.1e}", f"{scale:g}"))
     table(f"u = sin({WAVES} pi x), best of the scales", ("activation", "cells", "relative L2", "scale"), rows)
-    if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=2) + "\n")
-        say(f"wrote {json_file}")
+    keep(results, json_file)
     return results
 
 

@@ -5,7 +5,6 @@ Run as `python -m analyses.benchmarks.recording [--quick] [--json FILE]`; about 
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -16,7 +15,7 @@ import torch
 import typer
 
 from analyses.benchmarks.machine import describe_machine
-from analyses.terminal import say, table
+from analyses.terminal import keep, table
 from dynamics import Recorder
 from solvers import MLP, AutoDiff, ResidualBasedAttention, Torch, problems, train
 
@@ -115,9 +114,7 @@ def main(
         results["scalars_ms_per_step"] = {"median": statistics.median(times), "rounds": times, "rows": rows}
         lines.append((f"{SCALARS} scalars a step, {rows} steps", f"{statistics.median(times):.4f} ms per step"))
     table("cost of recording", ("what", "median"), lines)
-    if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=2) + "\n")
-        say(f"wrote {json_file}")
+    keep(results, json_file)
     return results
 
 

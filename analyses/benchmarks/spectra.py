@@ -5,7 +5,6 @@ Run as `python -m analyses.benchmarks.spectra [--quick] [--json FILE]`; about 12
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Annotated, Optional
@@ -15,7 +14,7 @@ import typer
 
 from analyses.benchmarks.interleaved import interleave
 from analyses.benchmarks.machine import describe_machine
-from analyses.terminal import say, table
+from analyses.terminal import keep, table
 from dynamics import open_trajectory
 from solvers import MLP, AutoDiff, TangentProp, Torch, problems, train
 from solvers.objective import Objective
@@ -140,9 +139,7 @@ def main(
                 )
     table(f"spectra in {steps} steps", ("training", "steps", "256 rows", "share", "all rows, once"), lines)
     results = {"machine": describe_machine(), "steps": steps, "points": POINTS, "widths": WIDTHS, "cells": cells}
-    if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=2) + "\n")
-        say(f"wrote {json_file}")
+    keep(results, json_file)
     return results
 
 

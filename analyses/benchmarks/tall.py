@@ -21,7 +21,7 @@ import scipy.linalg
 import typer
 
 from analyses.benchmarks.machine import describe_machine
-from analyses.terminal import say, table
+from analyses.terminal import keep, table
 from dynamics.certified import certified_singular_values
 from dynamics.tall import row_blocks, triangular_factor
 
@@ -149,9 +149,7 @@ def main(
         ("time / scipy.linalg.qr of the blocks", f"{ratios[len(ratios) // 2]:.2f} (reading in both)"),
     ]
     table(f"singular values of {rows:,} x {columns}", ("what", "measured"), lines)
-    if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=2) + "\n")
-        say(f"wrote {json_file}")
+    keep(results, json_file)
     return results
 
 

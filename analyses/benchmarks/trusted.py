@@ -20,7 +20,7 @@ import typer
 from torch import nn
 
 from analyses.benchmarks.machine import describe_machine
-from analyses.terminal import json_text, say
+from analyses.terminal import keep, say
 from dynamics.certified import certified_singular_values
 from dynamics.certified_features import certified_feature_matrix
 from dynamics.spectra import singular_spectrum
@@ -205,8 +205,7 @@ def main(
     }
     for name, value in found["summary"].items():
         say(f"{name:36s} {value:.3g}")
-    if json_file:
-        json_file.write_text(json_text(found) + "\n")
+    keep(found, json_file)
     return found
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from solvers.objective import Term
 from solvers.operators import Operator
 from solvers.points import Points
 from solvers.problems import Problem
 from solvers.shapes import INTERIOR
+from solvers.term import Term
 
 ADAM_RATE = 1e-3
 
