@@ -286,10 +286,10 @@ def test_the_floor_knows_the_rows_of_heavy_conditions(weight):
     check_floor(problem, points, conditions=True)
 
 
-@pytest.mark.parametrize("quiet", [1e-3, 1.0])
-def test_the_floor_knows_attention_that_the_measured_points_have_not(quiet):
+@pytest.mark.parametrize(("quiet", "others"), [(1e-3, 1.0), (1.0, 1.0), (1.0, 30.0)])
+def test_the_floor_knows_attention_that_the_measured_points_have_not(quiet, others):
     problem = problems.poisson_2d()
-    attention = torch.ones(256)
+    attention = torch.full((256,), others)
     attention[evenly(256, 32)] = quiet
     check_floor(problem, problem.sample(interior=256), attention=attention)
 
