@@ -23,7 +23,7 @@ def reproduce(folder: Path, *, seeds: int = 16, quick: bool = False, overwrite: 
     """Measure every claim of the paper and write the table, the records behind it and the figures.
 
     Args:
-        folder: of `claims.json`, `training.json` and two figures; made where absent.
+        folder: of `claims.json`, `claims.md`, `training.json` and two figures; made where absent.
         seeds: of features and networks.
         quick: a short form for tests: 3 seeds at most, short trainings.
         overwrite: replace what an earlier reproduction wrote there.
@@ -36,7 +36,10 @@ def reproduce(folder: Path, *, seeds: int = 16, quick: bool = False, overwrite: 
 
     Source: C. Chen, Y. Yang, Y. Xiang, W. Hao, arXiv 2405.14099, of which only the abstract could be read.
     """
-    paths = {name: folder / name for name in ("claims.json", "training.json", "random-features.png", "training.png")}
+    paths = {
+        name: folder / name
+        for name in ("claims.json", "claims.md", "training.json", "random-features.png", "training.png")
+    }
     if existing := [path for path in paths.values() if path.exists() and not overwrite]:
         raise FileExistsError(f"{existing[0]} exists; expected a new folder: choose another one or pass --overwrite")
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,7 @@ def reproduce(folder: Path, *, seeds: int = 16, quick: bool = False, overwrite: 
         "training_settings": [setting.plain() for setting in settings],
     }
     paths["claims.json"].write_text(json_text(found) + "\n")
+    paths["claims.md"].write_text(markdown(claims))
     paths["training.json"].write_text(json_text(records, indent=None) + "\n")
     show(claims)
     for path in paths.values():
@@ -119,13 +123,13 @@ def measured(claim: Claim) -> str:
 
 
 def markdown(claims: Sequence[Claim]) -> str:
-    """Return the claims as a Markdown table, as the page beside this file shows it.
+    """Return the claims as a Markdown table with what decided each of them, as the page beside this file shows them.
 
     Args:
         claims: rows.
 
     Returns:
-        Text of one line a claim under two of header.
+        A table and a numbered list.
     """
     lines = ["| | claim | where | measured | interval | verdict |", "|---|---|---|---|---|---|"]
     for number, c in enumerate(claims, start=1):
@@ -133,4 +137,5 @@ def markdown(claims: Sequence[Claim]) -> str:
         lines.append(
             f"| {number} | {c.claim} | {c.setting} | {c.quantity}: {c.measured:.3g} | {interval} | **{c.verdict}** |"
         )
-    return "\n".join(lines)
+    reasons = [f"{number}. {claim.reason}" for number, claim in enumerate(claims, start=1)]
+    return "\n".join([*lines, "", f"Intervals: {SEEDS}, but where said otherwise. What decided:", "", *reasons, ""])

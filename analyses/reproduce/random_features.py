@@ -38,7 +38,6 @@ class Solve:
         values: singular values, largest first.
         floor: below it they are round-off.
         residual: root mean square of the system's own residual.
-        exact_residual: the same under exact derivatives.
         error: relative L2 error off the points.
     """
 
@@ -49,7 +48,6 @@ class Solve:
     values: np.ndarray
     floor: float
     residual: float
-    exact_residual: float
     error: float
 
     def entropy(self, cut: float, normalize: str | None = "log_kept") -> float:
@@ -110,9 +108,7 @@ def _solve(problem: str, activation: str, seed: int, step: float | None) -> Solv
     operator = AutoDiff() if step is None else FiniteDifference(step)
     found = solve_least_squares(PROBLEMS[problem](), _features(activation, seed), operator)
     values = found.singular_values.numpy()
-    return Solve(
-        problem, activation, seed, step, values, found.floor, found.residual, found.exact_residual, found.rel_l2
-    )
+    return Solve(problem, activation, seed, step, values, found.floor, found.residual, found.rel_l2)
 
 
 def pairs(solves: Iterable[Solve], problem: str, step: float, activation: str = "tanh") -> list[tuple[Solve, Solve]]:

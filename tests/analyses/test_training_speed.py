@@ -59,7 +59,7 @@ def test_a_stack_has_the_values_of_its_networks_and_leaves_them():
     networks, rows = starts(lambda: MLP(1, [5, 4])), torch.linspace(-1, 1, 7).double()[:, None]
     before = [[p.clone() for p in network.parameters()] for network in networks]
     stack = Stack(networks)
-    assert torch.allclose(stack(rows), torch.cat([network(rows) for network in networks], dim=1), atol=1e-15)
+    assert torch.allclose(stack(rows), torch.cat([network(rows) for network in networks], dim=1), rtol=0, atol=1e-15)
     train_stack(networks, problems.poisson_1d(), TangentProp(), problems.poisson_1d().sample(interior=5), 2)
     for network, values in zip(networks, before, strict=True):
         assert all(torch.equal(p, value) for p, value in zip(network.parameters(), values, strict=True))

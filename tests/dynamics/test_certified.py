@@ -257,9 +257,9 @@ def test_laplacians_in_the_plane():
     t, square = np.tanh(z), (weight**2).sum(axis=1)
     second = -2 * t * (1 - t**2)
     found = certified_feature_matrix(weight, bias, points, "tanh", 2)
-    assert np.allclose(floats(found), square * second, rtol=1e-14)
+    assert np.allclose(floats(found), square * second, rtol=1e-14, atol=1e-15)
     fourth = certified_feature_matrix(weight, bias, points, "sin", 4)
-    assert np.allclose(floats(fourth), square**2 * np.sin(z), rtol=1e-13)
+    assert np.allclose(floats(fourth), square**2 * np.sin(z), rtol=1e-13, atol=1e-14)
     for derivative, activation in ((2, "tanh"), (4, "sin")):
         exact = floats(certified_feature_matrix(weight, bias, points, activation, derivative))
         errors = [

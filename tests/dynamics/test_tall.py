@@ -64,19 +64,22 @@ def test_one_buffer_may_serve_all_blocks():
     assert np.allclose(tall_singular_values(blocks()), np.linalg.svd(matrix, compute_uv=False), rtol=1e-14)
 
 
+def near(values):
+    return pytest.approx(values, rel=1e-13, abs=1e-14)
+
+
 def test_fewer_rows_than_columns_in_all():
     matrix = np.random.default_rng(1).standard_normal((3, 5))
-    assert np.allclose(tall_singular_values([matrix[:2], matrix[2:]]), np.linalg.svd(matrix, compute_uv=False))
+    assert tall_singular_values([matrix[:2], matrix[2:]]) == near(np.linalg.svd(matrix, compute_uv=False))
 
 
 def test_float32_and_integers_are_converted(store):
     matrix = np.random.default_rng(1).standard_normal((40, 5)).astype("f4")
     store["single"], store["whole"] = matrix, np.arange(20).reshape(10, 2)
     assert next(row_blocks(store["single"])).dtype == np.float64
-    assert np.allclose(tall_singular_values(store["single"], 7), np.linalg.svd(matrix.astype("f8"), compute_uv=False))
-    assert np.allclose(
-        tall_singular_values(store["whole"]), np.linalg.svd(np.arange(20.0).reshape(10, 2), compute_uv=False)
-    )
+    assert tall_singular_values(store["single"], 7) == near(np.linalg.svd(matrix.astype("f8"), compute_uv=False))
+    whole = np.arange(20.0).reshape(10, 2)
+    assert tall_singular_values(store["whole"]) == near(np.linalg.svd(whole, compute_uv=False))
 
 
 def test_progress_counts_rows(store):
