@@ -17,7 +17,7 @@ from solvers.problems.problem import Problem
 from solvers.shapes import INTERIOR, check_shapes
 
 Weights = Mapping[str, float] | str | None
-"""Term -> factor of its squared residual, "balanced", or None for the problem's own."""
+"""FeatureTerm -> factor of its squared residual, "balanced", or None for the problem's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class System:
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
+class FeatureTerm:
     """One term's residual as a function of the outer coefficients c; the jet of u = Phi c is linear in them.
 
     Args:
@@ -118,7 +118,7 @@ class Term:
 
 
 @torch.no_grad()
-def terms_of(problem: Problem, features: RandomFeatures, operator: Operator, points: Points) -> tuple[Term, ...]:
+def terms_of(problem: Problem, features: RandomFeatures, operator: Operator, points: Points) -> tuple[FeatureTerm, ...]:
     """Return the terms of a problem, each with the jet of the features at its points; the costly part of an assembly.
 
     Args:
@@ -134,14 +134,14 @@ def terms_of(problem: Problem, features: RandomFeatures, operator: Operator, poi
         ValueError: features or derivatives that are not finite.
     """
 
-    def term(name, where, partials, residual_at) -> Term:
+    def term(name, where, partials, residual_at) -> FeatureTerm:
         plan = operator.plan(points.only(where), partials)
         jet = plan(features.features)
         if not all(torch.isfinite(value).all() for value in jet.values.values()):
             raise ValueError(
                 f"the features or their derivatives are not finite at the points of {name!r}: lower the scale"
             )
-        return Term(name, plan, jet, residual_at(plan.points))
+        return FeatureTerm(name, plan, jet, residual_at(plan.points))
 
     def equation(own: Points):
         return lambda jet: problem.residual(jet, own.interior, {})
@@ -153,7 +153,7 @@ def terms_of(problem: Problem, features: RandomFeatures, operator: Operator, poi
     return (term(INTERIOR, INTERIOR, problem.partials, equation), *conditions)
 
 
-def linearise(terms: tuple[Term, ...], weights: Mapping[str, float], coefficients: Tensor) -> System:
+def linearise(terms: tuple[FeatureTerm, ...], weights: Mapping[str, float], coefficients: Tensor) -> System:
     """Return the system J c' = J c - R(c), whose solution is the next Gauss-Newton iterate c'.
 
     Where R(u) = L u - f it is L Phi c' = f, whatever c is.
@@ -176,7 +176,9 @@ def linearise(terms: tuple[Term, ...], weights: Mapping[str, float], coefficient
     return System(torch.cat(blocks), torch.cat(rights), rows, terms[0].plan)
 
 
-def weights_of(problem: Problem, weights: Weights, terms: tuple[Term, ...], coefficients: Tensor) -> dict[str, float]:
+def weights_of(
+    problem: Problem, weights: Weights, terms: tuple[FeatureTerm, ...], coefficients: Tensor
+) -> dict[str, float]:
     """Return the factor of each term's squared residual.
 
     "balanced" gives the interior 1 and each condition w = (max_i ||J_i|| / max_i ||C_i||)^2, the rows J_i of the
@@ -190,7 +192,7 @@ def weights_of(problem: Problem, weights: Weights, terms: tuple[Term, ...], coef
         coefficients: (features, 1): c, for "balanced".
 
     Returns:
-        Term -> factor, all terms.
+        FeatureTerm -> factor, all terms.
 
     Raises:
         ValueError: an unknown term or word, or a factor that is negative or not finite.

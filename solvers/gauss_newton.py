@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solvers.collocation import System, Term, linearise
+from solvers.collocation import FeatureTerm, System, linearise
 from solvers.regression import Regression, solve_regression
 
 SUFFICIENT = 1e-4
@@ -51,7 +51,7 @@ class Iterate:
 
 
 def gauss_newton(
-    terms: tuple[Term, ...],
+    terms: tuple[FeatureTerm, ...],
     weights: Mapping[str, float],
     start: Tensor,
     *,
@@ -152,7 +152,7 @@ def _linear(terms, weights, start, method, rcond) -> Iterate:
     )
 
 
-def _residuals(terms: tuple[Term, ...], coefficients: Tensor) -> dict[str, Tensor]:
+def _residuals(terms: tuple[FeatureTerm, ...], coefficients: Tensor) -> dict[str, Tensor]:
     return {term.name: term.residual(coefficients) for term in terms}
 
 
