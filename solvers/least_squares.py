@@ -91,9 +91,9 @@ def solve_least_squares(
     """Minimise sum_terms weight ||R_term(sum_j c_j phi_j)||^2 over the outer coefficients c, in float64.
 
     Where every term is linear in u, which is tried on some features and checked at the solution, one linear
-    least-squares problem is solved. Otherwise Gauss-Newton starts from the features' own coefficients (0 where they are fresh) and solves one an
-    iteration, with the step halved until the residual falls; `gauss_newton` says when it stops, and
-    `Solution.stopped` what it was. The matrix is never squared.
+    least-squares problem is solved. Otherwise Gauss-Newton starts from the features' own coefficients (0 where they are
+    fresh) and solves one an iteration, with the step halved until the residual falls; `gauss_newton` says when it
+    stops, and `Solution.stopped` what it was. The matrix is never squared.
 
     Args:
         problem: linear or nonlinear in u.
