@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 FORMAT = "pinnscope-trajectory"
-FORMAT_VERSION = (1, 2)
+FORMAT_VERSION = (1, 3)
 STATUSES = ("running", "complete", "interrupted", "diverged", "failed")
 
 ROOT_ATTRIBUTES = (
@@ -85,6 +85,8 @@ KNOWN: Mapping[str, Mapping[str, Variable]] = MappingProxyType(
             Variable("loss_raw", ("term",), "unweighted loss of each term"),
             Variable("loss_weight", ("term",), "effective weight of each term: loss = sum of weight * raw"),
             Variable("learning_rate", (), "learning rate"),
+            Variable("step_length", (), "factor of the search direction that a line search took"),
+            Variable("damping", (), "damping of a Levenberg-Marquardt step"),
             Variable("gradient_norm", (), "2-norm of the loss gradient"),
             Variable("update_norm", (), "2-norm of the parameter update"),
             Variable("parameter_norm", (), "2-norm of the parameters"),
@@ -210,6 +212,6 @@ def format_version() -> str:
 
     Example:
         >>> format_version()
-        '1.2'
+        '1.3'
     """
     return ".".join(str(number) for number in FORMAT_VERSION)

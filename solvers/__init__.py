@@ -4,6 +4,7 @@ from solvers import problems as problems
 from solvers.attention import ResidualBasedAttention as ResidualBasedAttention
 from solvers.cadence import Every as Every
 from solvers.cadence import Logarithmic as Logarithmic
+from solvers.discrete_solution import solve_on_nodes as solve_on_nodes
 from solvers.least_squares import Solution as Solution
 from solvers.least_squares import solve_least_squares as solve_least_squares
 from solvers.loop import Step as Step
@@ -12,10 +13,14 @@ from solvers.networks import LocalFeatures as LocalFeatures
 from solvers.networks import RandomFeatures as RandomFeatures
 from solvers.networks import Sine as Sine
 from solvers.networks import TwoLayer as TwoLayer
+from solvers.operators import RBFFD as RBFFD
 from solvers.operators import AutoDiff as AutoDiff
 from solvers.operators import FiniteDifference as FiniteDifference
 from solvers.operators import TangentProp as TangentProp
 from solvers.operators import register_rule as register_rule
+from solvers.optimizers import LBFGS as LBFGS
+from solvers.optimizers import LevenbergMarquardt as LevenbergMarquardt
+from solvers.optimizers import Schedule as Schedule
 from solvers.optimizers import Torch as Torch
 from solvers.points import Points as Points
 from solvers.points import sample as sample
@@ -26,10 +31,13 @@ from solvers.training import steps as steps
 from solvers.training import train as train
 
 __all__ = [
+    "LBFGS",
     "MLP",
+    "RBFFD",
     "AutoDiff",
     "Every",
     "FiniteDifference",
+    "LevenbergMarquardt",
     "LocalFeatures",
     "Logarithmic",
     "Points",
@@ -37,6 +45,7 @@ __all__ = [
     "RandomFeatures",
     "ResidualBasedAttention",
     "Run",
+    "Schedule",
     "Series",
     "Sine",
     "Solution",
@@ -48,6 +57,7 @@ __all__ = [
     "register_rule",
     "sample",
     "solve_least_squares",
+    "solve_on_nodes",
     "steps",
     "train",
 ]

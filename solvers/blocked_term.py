@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -15,7 +15,9 @@ from solvers.jet import Jet
 from solvers.networks.substitution import call_with
 from solvers.operators.detached import Detached
 from solvers.operators.operator import Plan
+from solvers.operators.rbf_fd_plan import RBFFDPlan
 from solvers.operators.tangent_prop import TangentPropPlan
+from solvers.optimizers.optimizer import flatten
 from solvers.series import Series
 
 
@@ -45,6 +47,8 @@ class BlockedTerm:
         Returns:
             (B, parameters that count), in the order of `names`.
         """
+        if isinstance(self.plan, RBFFDPlan):
+            return self._by_nodes(network, names)
         detached = self.plan.detached(network) if isinstance(self.plan, TangentPropPlan) else None
         return self._by_vmap(network, names) if detached is None else self._by_adjoint(network, names, detached)
 
@@ -66,6 +70,26 @@ class BlockedTerm:
         gathered = own[0].new_empty(blocks, sum(sizes))
         for part in gathered.split(sizes, dim=1):
             part.copy_(own.pop(0).reshape(blocks, -1))
+        return gathered
+
+    def _by_nodes(self, network: nn.Module, names: Sequence[str]) -> Tensor:
+        """Every block sees nearly all nodes: one cotangent of the nodes a block, and a backward pass for each."""
+        inner, parameters = self.plan.inner, dict(network.named_parameters())
+        selected = [parameters[name] for name in names]
+        with torch.enable_grad():
+            nodal = inner(network)
+            leaves = {name: value.detach().requires_grad_(True) for name, value in nodal.values.items()}
+            residual = self.residual(self.plan.of(replace(nodal, values=leaves)))
+            blocks = residual.reshape(-1, self.dealing.blocks, self.dealing.block_size, residual.shape[1])
+            losses = self.weight * blocks.square().sum(dim=(0, 2, 3)) / (len(residual) / self.dealing.blocks)
+        gathered = losses.new_zeros(self.dealing.blocks, sum(p.numel() for p in selected))
+        if not losses.requires_grad:
+            return gathered
+        for row, loss in zip(gathered, losses, strict=True):
+            own = torch.autograd.grad(loss, list(leaves.values()), retain_graph=True, materialize_grads=True)
+            values = list(nodal.values.values())
+            gradients = torch.autograd.grad(values, selected, own, retain_graph=True, materialize_grads=True)
+            row.copy_(flatten(gradients))
         return gathered
 
     def _by_adjoint(self, network: nn.Module, names: Sequence[str], detached: Detached) -> Tensor:

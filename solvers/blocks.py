@@ -14,7 +14,7 @@ from solvers.blocked_term import BlockedTerm
 from solvers.jet import Jet
 from solvers.objective import Objective, mean_square
 from solvers.optimizers.optimizer import flatten
-from solvers.points import Points
+from solvers.points import EQUATION
 from solvers.term import Term
 
 
@@ -37,7 +37,7 @@ class BlockGradients:
     """
 
     def __init__(self, objective: Objective, blocks: int = 8, suffix: str = "weight", seed: int = 0):
-        count = len(objective.points.interior)
+        count = len(objective.equation_points.interior)
         if not 2 <= blocks <= count:
             raise ValueError(f"expected between 2 and {count} blocks of the {count} interior points, came {blocks}")
         self.objective, self.blocks, self.block_size = objective, blocks, count // blocks
@@ -48,7 +48,7 @@ class BlockGradients:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(count, generator=generator)
         self.order = order[: blocks * self.block_size].to(objective.vector.device)
-        points = Points(objective.points.interior[self.order], axes=objective.points.axes)
+        points = objective.points.only(EQUATION, self.order)
         self.plan = objective.operator.plan(points, objective.problem.partials)
         self._interior = BlockedTerm(self.plan, self._residual, Dealing(1, blocks, self.block_size))
         self._conditions = [self._deal(*pair, generator) for pair in self._weighted()]

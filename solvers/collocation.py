@@ -12,7 +12,7 @@ from torch import Tensor
 from solvers.jet import Jet
 from solvers.networks import RandomFeatures
 from solvers.operators.operator import Operator, Plan
-from solvers.points import Points
+from solvers.points import EQUATION, Points
 from solvers.problems.problem import Problem
 from solvers.shapes import INTERIOR, check_shapes
 
@@ -150,7 +150,7 @@ def terms_of(problem: Problem, features: RandomFeatures, operator: Operator, poi
         return lambda own: lambda jet: it.residual(jet, own.rows, own.normals, {})
 
     conditions = [term(c.name, c.where, c.partials, condition(c)) for c in problem.conditions]
-    return (term(INTERIOR, INTERIOR, problem.partials, equation), *conditions)
+    return (term(INTERIOR, EQUATION, problem.partials, equation), *conditions)
 
 
 def linearise(terms: tuple[FeatureTerm, ...], weights: Mapping[str, float], coefficients: Tensor) -> System:

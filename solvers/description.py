@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
+from dataclasses import fields as dataclass_fields
 
 import numpy as np
 from torch import nn
 
+from solvers.domain import Box
 from solvers.objective import Objective
 from solvers.operators.operator import Operator
-from solvers.points import Points
+from solvers.operators.rbf_fd_plan import RBFFDPlan
+from solvers.points import EQUATION, Points
 from solvers.problems.problem import Problem
+
+OF_THIS_MACHINE = ("cache",)
+"""Fields of operators that say where, not what."""
 
 
 def describe_problem(problem: Problem) -> dict[str, object]:
@@ -21,7 +27,7 @@ def describe_problem(problem: Problem) -> dict[str, object]:
         problem: any.
 
     Returns:
-        Name, axes, box, settings and the floor of its solution.
+        Name, axes, box, settings and the floor of its solution; the shape, printed, where it is no box.
 
     Example:
         >>> from solvers.problems import poisson_1d
@@ -33,9 +39,11 @@ def describe_problem(problem: Problem) -> dict[str, object]:
         "lower": list(problem.domain.lower),
         "upper": list(problem.domain.upper),
     }
+    shape = {} if isinstance(problem.domain, Box) else {"shape": repr(problem.domain.shape)}
     return {
         "name": problem.name,
         **box,
+        **shape,
         "settings": dict(problem.settings),
         "solution_floor": problem.solution_floor,
     }
@@ -49,12 +57,16 @@ def describe_operator(operator: Operator, plan: object) -> dict[str, object]:
         plan: made by it.
 
     Returns:
-        Name, order, exactness, fields; `steps`, `truncation`, `roundoff` for finite differences,
-        `backend` for Taylor propagation.
+        Name, order, exactness, fields, but no path of this machine; `steps`, `truncation`, `roundoff` for finite
+        differences, `backend` for Taylor propagation, `roundoff`, `stencil` and `nodes` (their number, ghosts included)
+        for RBF-FD.
     """
-    fields = asdict(operator) if is_dataclass(operator) else {}
+    fields = {f.name: getattr(operator, f.name) for f in dataclass_fields(operator)} if is_dataclass(operator) else {}
+    fields = {name: repr(v) if is_dataclass(v) else v for name, v in fields.items() if name not in OF_THIS_MACHINE}
     stated = ("steps", "truncation", "roundoff", "backend")
     estimates = {name: getattr(plan, name) for name in stated if hasattr(plan, name)}
+    if isinstance(plan, RBFFDPlan):
+        estimates |= {"stencil": asdict(plan.recipe), "nodes": len(plan.nodes.nodes)}
     return {
         "name": type(operator).__name__,
         "exact": operator.exact,
@@ -81,12 +93,12 @@ def points_arrays(points: Points) -> dict[str, tuple[tuple[str, str], np.ndarray
     """Return collocation points as the recorder stores them.
 
     Args:
-        points: interior, boundary and initial points; kinds without points are left out.
+        points: kinds without points are left out; "interior" is where the equation is asked for.
 
     Returns:
         Kind -> (dimension names, (n, axes) array).
     """
-    kinds = {kind: getattr(points, kind) for kind in ("interior", "boundary", "initial")}
+    kinds = {"interior": points.only(EQUATION).interior, "boundary": points.boundary, "initial": points.initial}
     return {kind: ((f"{kind}_point", "axis"), rows.cpu().numpy()) for kind, rows in kinds.items() if len(rows)}
 
 
@@ -114,12 +126,14 @@ def describe(objective: Objective, optimizer: object, attention: object) -> Mapp
     Returns:
         A mapping that JSON can hold.
     """
-    interior, boundary, initial = objective.points.counts
+    points = objective.points
+    counts = {"interior": len(points.interior), "boundary": len(points.boundary), "initial": len(points.initial)}
+    counts |= {"ghost": len(points.ghost)} if len(points.ghost) else {}
     return {
         "problem": describe_problem(objective.problem),
         "operator": describe_operator(objective.operator, objective.plan),
         "network": describe_network(objective.network),
         "optimizer": repr(optimizer),
-        "points": {"interior": interior, "boundary": boundary, "initial": initial},
+        "points": counts,
         "attention": asdict(attention) if attention is not None else None,
     }

@@ -91,6 +91,24 @@ class Box:
         slack = self.slack(points)
         return ((points < lower - slack) | (points > upper + slack)).any(dim=1)
 
+    def off_boundary(self, points: Tensor) -> Tensor:
+        """Return a mask of the points of the closed box that lie on none of its faces in space.
+
+        Args:
+            points: (n, axes).
+
+        Returns:
+            (n,) bool.
+
+        Example:
+            >>> Box(("x",), (0.0,), (1.0,)).off_boundary(torch.tensor([[0.0], [0.5]])).tolist()
+            [False, True]
+        """
+        low, high = (points.new_tensor(limits) for limits in (self.lower, self.upper))
+        slack = self.slack(points)
+        on_face = ((points - low).abs() <= slack) | ((points - high).abs() <= slack)
+        return ~on_face[:, [axis != TIME for axis in self.axes]].any(dim=1)
+
     def grid(self, shape: Sequence[int]) -> Tensor:
         """Return a uniform grid that includes the faces.
 

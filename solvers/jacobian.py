@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from solvers.jet import Jet
+from solvers.linearised import linearise
 from solvers.networks.substitution import call_with
 from solvers.operators.operator import Plan
+from solvers.operators.rbf_fd_plan import RBFFDPlan
 from solvers.operators.tangent_prop import TangentPropPlan
 from solvers.pointwise import by_copies
 from solvers.series import Series
@@ -27,7 +29,7 @@ Residual = Callable[[Jet], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class _Tap:
+class Tap:
     """One use of a linear map: its parameters, what it was given and what came out, (rows, n, width)."""
 
     weight: Tensor
@@ -39,7 +41,7 @@ class _Tap:
 class _TappedSeries(Series):
     """A series that keeps what linear maps are given."""
 
-    taps: list[_Tap]
+    taps: list[Tap]
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Series:
         # Cut from the parameters, so that what still leads to one in the end was not seen here.
@@ -47,7 +49,7 @@ class _TappedSeries(Series):
         if weight.requires_grad or (bias is not None and bias.requires_grad):
             if not result.coefficients.requires_grad:
                 result.coefficients.requires_grad_(True)
-            self.taps.append(_Tap(weight, bias, self.coefficients, result.coefficients))
+            self.taps.append(Tap(weight, bias, self.coefficients, result.coefficients))
         return result
 
 
@@ -80,10 +82,11 @@ def jacobian(plan: Plan, network: nn.Module, residual: Residual, parameters: Seq
                 [4., 1.]], dtype=torch.float64)
     """
     with torch.enable_grad():
-        try_first = _by_taps if _propagates(plan) else by_copies
+        try_first = _by_nodes if isinstance(plan, RBFFDPlan) else _by_taps if _propagates(plan) else by_copies
         rows = try_first(plan, network, residual, parameters)
         if rows is None:
-            rows = _by_batches(_checked(residual(_twice_differentiable(plan)(network)), plan), parameters)
+            every_row = _one_by_one if isinstance(plan, RBFFDPlan) else _by_batches
+            rows = every_row(_checked(residual(_twice_differentiable(plan)(network)), plan), parameters)
         return rows
 
 
@@ -102,6 +105,8 @@ def _propagates(plan: Plan) -> bool:
 
 def _twice_differentiable(plan: Plan) -> Plan:
     """Return a plan whose jets can be differentiated twice, and in batches, which compiled ones cannot."""
+    if isinstance(plan, RBFFDPlan):
+        return plan.with_inner(_twice_differentiable(plan.inner))
     return replace(plan, requested="taylor") if _propagates(plan) and plan.requested != "partitions" else plan
 
 
@@ -109,11 +114,9 @@ def _by_taps(
     plan: TangentPropPlan, network: nn.Module, residual: Residual, parameters: Sequence[Tensor]
 ) -> Tensor | None:
     """Return the Jacobian, or None where parameters enter by other ways than linear maps."""
-    series = _TappedSeries.along(*plan.line)
-    series.taps = taps = []
-    coefficients = plan.coefficients(network, series)
+    taps, coefficients = tapped(plan, network)
     count = len(plan.rows)
-    if not taps or any(tap.given.dim() != 3 or tap.given.shape[1] != count for tap in taps):
+    if not taps:
         return None
     residuals = _checked(residual(plan.jet(plan.combination.partials(coefficients))), plan)
     beside = torch.autograd.grad(residuals.sum(), parameters, retain_graph=True, allow_unused=True)
@@ -123,7 +126,40 @@ def _by_taps(
     return torch.stack(equations, dim=1).flatten(0, 1)
 
 
-def _rows_of(column: Tensor, taps: Sequence[_Tap], parameters: Sequence[Tensor]) -> Tensor:
+def tapped(plan: TangentPropPlan, network: nn.Module) -> tuple[list[Tap], Tensor]:
+    """Return every use of a linear map on the way from the points to the network's series, and the series.
+
+    Args:
+        plan: of Taylor propagation.
+        network: maps (n, axes) to (n, components).
+
+    Returns:
+        Uses with what they were given and what came out, none where a map mixes points; and (rows, n, components).
+    """
+    series = _TappedSeries.along(*plan.line)
+    series.taps = taps = []
+    coefficients = plan.coefficients(network, series)
+    if any(tap.given.dim() != 3 or tap.given.shape[1] != len(plan.rows) for tap in taps):
+        return [], coefficients
+    return taps, coefficients
+
+
+def _by_nodes(plan: RBFFDPlan, network: nn.Module, residual: Residual, parameters: Sequence[Tensor]) -> Tensor | None:
+    """Return the Jacobian as a sparse matrix times that of the values at the nodes, or None where rows mix points."""
+    with torch.no_grad():
+        jet = plan(network)
+    matrices = linearise(plan, jet, residual)
+    if matrices is None:
+        return None
+    total = None
+    for name, matrix in matrices.items():
+        nodal = jacobian(plan.inner, network, lambda jet, name=name: jet[name], parameters)
+        part = torch.from_numpy(matrix @ nodal.detach().cpu().numpy()).to(nodal)
+        total = part if total is None else total + part
+    return total
+
+
+def _rows_of(column: Tensor, taps: Sequence[Tap], parameters: Sequence[Tensor]) -> Tensor:
     """Return the rows of one equation, (n, P)."""
     count = len(column)
     blocks = {parameter: column.new_zeros(count, *parameter.shape) for parameter in parameters}
@@ -154,6 +190,13 @@ def _by_batches(residuals: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     seeds = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
     parts = _batched(flat, parameters, seeds)
     return torch.cat([part.reshape(len(flat), -1) for part in parts], dim=1)
+
+
+def _one_by_one(residuals: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the Jacobian by a backward pass a row, where batches cannot pass a sparse product."""
+    kept = {"retain_graph": True, "materialize_grads": True}
+    rows = [torch.autograd.grad(value, parameters, **kept) for value in residuals.reshape(-1)]
+    return torch.stack([torch.cat([part.reshape(-1) for part in row]) for row in rows])
 
 
 def _batched(values: Tensor, parameters: Sequence[Tensor], seeds: Tensor) -> list[Tensor]:

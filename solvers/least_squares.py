@@ -22,7 +22,7 @@ from solvers.gauss_newton import Iterate, gauss_newton
 from solvers.networks import RandomFeatures
 from solvers.operators import AutoDiff
 from solvers.operators.operator import Operator
-from solvers.points import Points
+from solvers.points import EQUATION, Points
 from solvers.problems.problem import Problem
 from solvers.regression import METHODS, check_method, round_off
 from solvers.scoring import Score
@@ -182,7 +182,7 @@ def _warn_if_wide(shape: tuple[int, int]) -> None:
 def _solution(problem, features, operator, points, iterate: Iterate, weights, count, record) -> Solution:
     residual = exact = _rms(iterate.residuals[INTERIOR])
     if not operator.exact:
-        own = points.only(INTERIOR)
+        own = points.only(EQUATION)
         with torch.no_grad():
             exact = _rms(problem.residual(AutoDiff().plan(own, problem.partials)(features), own.interior, {}))
     rel_l2, max_error = float("nan"), float("nan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -88,7 +88,7 @@ class Loop:
             self._record(number, evaluation, info, row)
             self._end(status, number, loss, stopped)
             terms = dict(zip(self.objective.terms, evaluation.raw.tolist(), strict=True))
-            yield Step(number, loss, terms, StepInfo(info.learning_rate, stopped), status)
+            yield Step(number, loss, terms, replace(info, stopped=stopped), status)
             if status != "running":
                 return
 
@@ -159,7 +159,7 @@ class Loop:
             return
         start = time.perf_counter()
         history = self.objective.evaluated()
-        moved = len(history) > 0
+        moved = len(history) > 0 or self.objective.update_norm() > 0
         self.recorder.record(
             "series",
             number,
@@ -167,10 +167,11 @@ class Loop:
             loss_raw=evaluation.raw.cpu().numpy(),
             loss_weight=evaluation.effective_weights.cpu().numpy(),
             learning_rate=info.learning_rate,
-            gradient_norm=history[0].gradient_norm if moved else float("nan"),
+            gradient_norm=evaluation.gradient_norm,
             update_norm=self.objective.update_norm() if moved else float("nan"),
             parameter_norm=self.objective.start_norm(),
             evaluations=self.objective.evaluations,
+            **{name: getattr(info, name) for name in getattr(self.optimizer, "records", ())},
             **row,
         )
         if self.objective.problem.coefficients:

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from solvers.jacobian import directional, jacobian
 from solvers.jet import Jet
-from solvers.operators.detached import Detached
+from solvers.operators.jets import Jets
 from solvers.operators.operator import Operator, Plan
-from solvers.operators.tangent_prop import TangentPropPlan
+from solvers.operators.rbf_fd import RBFFD
+from solvers.operators.stack import Stack
 from solvers.optimizers.optimizer import FlatParameters
-from solvers.points import Points
+from solvers.points import EQUATION, Points
 from solvers.problems.problem import Problem
 from solvers.shapes import INTERIOR, check_shapes
+from solvers.tangent_kernel import discrete_gram
 from solvers.term import Term
 
 ScaledResidual = Callable[[Jet, Mapping[str, Tensor]], Tensor]
@@ -36,9 +38,11 @@ class Counted:
 class Objective:
     """Loss of a network on a problem, L = w_0 mean((lambda r)^2) + sum_k w_k mean(r_k^2).
 
-    The first term is the equation's residual on the interior points, the others are the conditions. `attention` holds
+    The first term is the equation's residual on the interior points, and on the boundary too where there are ghost
+    points (`equation_points`); the others are the conditions. `attention` holds
     the factor lambda of the residual, or None for 1: the root of the attention weights where these stand outside the
-    square. Evaluations at an unchanged vector are shared, so a probe or an optimizer that asks again pays nothing.
+    square. Evaluations at an unchanged vector are shared, so a probe or an optimizer that asks again pays nothing;
+    `evaluations` counts those whose residual was computed.
 
     Args:
         problem: equation and conditions.
@@ -53,6 +57,8 @@ class Objective:
 
     def __init__(self, problem: Problem, network: nn.Module, operator: Operator, points: Points):
         problem.check(points)
+        if isinstance(operator, RBFFD):
+            operator = operator.suited_to(problem.partials, problem.axes)
         self.problem, self.network, self.operator, self.points = problem, network, operator, points
         self.parameters = FlatParameters(
             network,
@@ -60,8 +66,10 @@ class Objective:
             {c.name: (c.low, c.high) for c in problem.coefficients},
         )
         check_shapes(problem, network, operator, points, self.parameters.coefficients)
-        self.plan = operator.plan(points.only(INTERIOR), problem.partials)
+        self.equation_points = points.only(EQUATION)
+        self.plan = operator.plan(self.equation_points, problem.partials)
         self.conditions = [Term.of(condition, operator, points) for condition in problem.conditions]
+        self.stack = Stack.of([self.plan, *(term.plan for term in self.conditions)])
         self.attention: Tensor | None = None
         self.evaluations = 0
         self._history: list[Counted] = []
@@ -96,20 +104,22 @@ class Objective:
             self.vector.copy_(vector)
         version = self.vector._version
         if self._latest is None or self._latest[0] != version:
-            self.evaluations += 1
             self._latest = (version, Evaluation(self))
         return self._latest[1]
 
     def begin_step(self) -> Evaluation:
         """Return the evaluation at the current vector and measure step lengths from here.
 
+        A line search ends where the next step begins: that evaluation is not made again. Under attention it is, since
+        the weights of the loss have changed.
+
         Returns:
             The evaluation that the step starts from.
         """
         self._origin.copy_(self.vector)
         self._history.clear()
-        # An evaluation that the last step left at this vector knows its attention weights, and is counted there.
-        self._latest = None
+        if self.attention is not None:
+            self._latest = None
         return self(self.vector)
 
     def evaluated(self) -> list[Counted]:
@@ -173,25 +183,21 @@ class Objective:
 
 
 class Evaluation:
-    """Residuals, loss and gradient at one parameter vector; each is computed when first asked for."""
+    """Residuals, loss and gradient at one parameter vector; each is computed when first asked for.
+
+    `gradient_norm` is NaN until the gradient has been asked for.
+    """
 
     def __init__(self, objective: Objective):
         self._objective = objective
+        self.gradient_norm = float("nan")
         self._version = objective.vector._version
-        self._detached: list[Detached] = []
-
-    def _jet(self, plan: Plan) -> Jet:
-        """Return the network's jet, cut from the network where the plan has an adjoint of its own."""
-        network = self._objective.network
-        detached = plan.detached(network) if isinstance(plan, TangentPropPlan) else None
-        if detached is None:
-            return plan(network)
-        self._detached.append(detached)
-        return detached.jet
+        self._jet = Jets(objective.network, objective.stack)
 
     @cached_property
     def residual(self) -> Tensor:
-        """The equation's residual on the interior points, (n, equations)."""
+        """The equation's residual on its points, (n, equations)."""
+        self._objective.evaluations += 1
         # With a graph also where the first to ask wants none: the gradient will need it.
         with torch.enable_grad():
             return self._objective.equation(self._objective.plan, self._jet(self._objective.plan))
@@ -232,15 +238,18 @@ class Evaluation:
     def gradient(self) -> Tensor:
         """Gradient of the loss in the flat buffer, (parameters,); frees the graph and counts the evaluation."""
         objective = self._objective
-        if objective.vector._version != self._version:
+        self._check_version()
+        gradient = objective.parameters.gradient(self.value, self._jet.detached)
+        self.gradient_norm = float(torch.linalg.vector_norm(gradient))
+        objective._history.append(Counted(float(self.value.detach()), self.gradient_norm, objective.update_norm()))
+        return gradient
+
+    def _check_version(self) -> None:
+        if self._objective.vector._version != self._version:
             raise RuntimeError(
                 "the parameters have changed since this evaluation was made, its gradient would mix two points: ask "
                 "objective(objective.vector) again"
             )
-        gradient = objective.parameters.gradient(self.value, self._detached)
-        norm = float(torch.linalg.vector_norm(gradient))
-        objective._history.append(Counted(float(self.value.detach()), norm, objective.update_norm()))
-        return gradient
 
     def scaled_terms(
         self, plan: Plan | None = None, rows: Tensor | None = None, attended: bool = True
@@ -274,9 +283,27 @@ class Evaluation:
     @cached_property
     def scaled_residual(self) -> Tensor:
         """Residuals of all terms, interior first, scaled so that the sum of their squares is the loss, (rows,)."""
-        network, coefficients = self._objective.network, self._objective.parameters.coefficients
-        with torch.no_grad():
-            return torch.cat([scaled(plan(network), coefficients).reshape(-1) for plan, scaled in self.scaled_terms()])
+        attention, first = self._objective.attention, self.residual.detach()
+        residuals = [first if attention is None else attention[:, None] * first]
+        residuals += [residual.detach() for residual in self.condition_residuals]
+        weights = zip(residuals, self._objective.weights, strict=True)
+        return torch.cat([(residual * (weight / len(residual)) ** 0.5).reshape(-1) for residual, weight in weights])
+
+    def transposed(self, vector: Tensor) -> Tensor:
+        """Return the transposed Jacobian of `scaled_residual` times a vector, by one more pass forward and backward.
+
+        Args:
+            vector: (rows,).
+
+        Returns:
+            (parameters,).
+        """
+        self._check_version()
+        objective, jets = self._objective, Jets(self._objective.network, self._objective.stack)
+        with torch.enable_grad():
+            coefficients = objective.parameters.coefficients
+            parts = [scaled(jets(plan), coefficients).reshape(-1) for plan, scaled in self.scaled_terms()]
+            return objective.parameters.gradient(torch.cat(parts) @ vector, jets.detached)
 
     @cached_property
     def jacobian(self) -> Tensor:
@@ -300,8 +327,11 @@ class Evaluation:
 
     @cached_property
     def gram(self) -> Tensor:
-        """The tangent kernel J J^T of the residuals, (rows, rows)."""
-        return self.jacobian @ self.jacobian.T
+        """The tangent kernel J J^T of the residuals, (rows, rows); on nodes C K C^T, without the Jacobian."""
+        flat = self._objective.parameters
+        terms = [(plan, partial(_swap, scaled, flat.coefficients)) for plan, scaled in self.scaled_terms()]
+        known = None if flat.coefficients else discrete_gram(terms, self._objective.network, flat.parameters)
+        return self.jacobian @ self.jacobian.T if known is None else known
 
     def directional(self, vector: Tensor) -> Tensor:
         """Return the Jacobian times a vector, without the Jacobian.

@@ -1,4 +1,4 @@
-"""Collocation points: where a residual is asked for."""
+"""Collocation points: where a residual is asked for, and the nodes that stencils may reach."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from torch import Tensor
 from solvers.domain import Box
 from solvers.jet import TIME
 
+EQUATION = "equation"
+"""The points where the equation is asked for: the interior, and the boundary too where there are ghost points."""
+
+UNIT = 1e-5
+"""How far from 1 the length of a normal may be."""
+
 
 @dataclass(frozen=True, eq=False)
 class Points:
     """Interior, boundary, initial and ghost points of a problem; arrays are converted to float64 tensors.
+
+    A ghost point adds an unknown, so the equation is then asked for at the boundary too: as many equations as unknowns.
 
     Args:
         interior: (n, axes) points where the equation holds.
@@ -25,8 +33,10 @@ class Points:
         ghost: (g, axes) points outside, evaluated but never rows, or None.
         normals: (m, axes) outward unit normals of the boundary points, or None.
         parts: names of boundary parts -> indices into `boundary`.
-        times: (steps,) a time grid: the points are then nodes x times, time slowest.
+        times: (steps,) a time grid: interior, boundary and ghost points are then nodes x times, time slowest.
         axes: the axis letters.
+        nodes: the set that these points were taken from, or lie in: operators with stencils reach for its points.
+            None where the set is this one.
 
     Raises:
         ValueError: an array whose shape or values do not fit the axes.
@@ -44,11 +54,14 @@ class Points:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     times: Tensor | None = None
     axes: tuple[str, ...] = ("x",)
+    nodes: Points | None = field(default=None, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "axes", tuple(self.axes))
         for name in ("interior", "boundary", "initial", "ghost", "normals"):
             object.__setattr__(self, name, self._checked(name))
+        if self.times is not None and not isinstance(self.times, Tensor):
+            object.__setattr__(self, "times", torch.as_tensor(np.asarray(self.times, dtype=np.float64)))
         device = self.boundary.device
         parts = {name: torch.as_tensor(index, dtype=torch.long, device=device) for name, index in self.parts.items()}
         object.__setattr__(self, "parts", parts)
@@ -59,6 +72,17 @@ class Points:
                 )
         if len(self.normals) not in (0, len(self.boundary)):
             raise ValueError(f"expected one normal a boundary point ({len(self.boundary)}), came {len(self.normals)}")
+        self._check_normals()
+
+    def _check_normals(self) -> None:
+        lengths = torch.linalg.vector_norm(self.normals, dim=1)
+        wrong = ((lengths - 1).abs() > UNIT).nonzero()
+        if len(wrong):
+            first = int(wrong[0])
+            raise ValueError(
+                f"expected unit normals, came {len(wrong)} of other lengths, such as {float(lengths[first]):.3g} at "
+                f"boundary point {first}: divide them by their lengths, if their directions can be trusted"
+            )
 
     def _checked(self, name: str) -> Tensor:
         value = getattr(self, name)
@@ -82,6 +106,11 @@ class Points:
         return len(self.interior), len(self.boundary), len(self.initial)
 
     @property
+    def support(self) -> Points:
+        """The set whose points stencils may reach: `nodes`, or this one."""
+        return self if self.nodes is None else self.nodes
+
+    @property
     def rows(self) -> Tensor:
         """All points that become rows of a jet: interior, boundary, initial."""
         return torch.cat([self.interior, self.boundary, self.initial])
@@ -101,7 +130,32 @@ class Points:
             if isinstance(value, Tensor):
                 moved[name] = value.to(device=device, dtype=dtype)
         moved["parts"] = {name: index.to(device) for name, index in self.parts.items()}
+        moved["nodes"] = None if self.nodes is None else self.nodes.to(device, dtype)
         return Points(**moved)
+
+    def within(self, nodes: Points) -> Points:
+        """Return the same points as seen by stencils of another set's points.
+
+        Args:
+            nodes: the set; `AutoDiff` and other operators without stencils take no notice of it.
+
+        Returns:
+            New points.
+
+        Raises:
+            ValueError: other axes.
+        """
+        if nodes.axes != self.axes:
+            raise ValueError(f"expected nodes with the axes {', '.join(self.axes)}, came {', '.join(nodes.axes)}")
+        return replace(self, nodes=nodes.support)
+
+    def _closed(self) -> Tensor:
+        """Return where the equation is asked for; on a time grid all nodes of a time, then those of the next."""
+        if not len(self.ghost):
+            return self.interior
+        steps = 1 if self.times is None else len(self.times)
+        kinds = [rows.reshape(steps, -1, rows.shape[1]) for rows in (self.interior, self.boundary)]
+        return torch.cat(kinds, dim=1).flatten(0, 1)
 
     def smallest(self, where: str | tuple[str, ...]) -> int:
         """Return the number of points of a kind, or of the smallest of several parts of the boundary.
@@ -117,6 +171,8 @@ class Points:
 
     def only(self, where: str | tuple[str, ...], rows: Tensor | None = None) -> Points:
         """Return one kind of points alone: "interior", "boundary", "initial", or parts of the boundary by name.
+
+        "equation" stands for the points where the equation is asked for, which then are all interior.
 
         Args:
             where: a kind, a part's name, or several parts' names, whose points are then stacked in that order.
@@ -135,8 +191,18 @@ class Points:
         """
         rows = slice(None) if rows is None else rows
         empty = replace(
-            self, interior=self.interior[:0], boundary=None, initial=None, ghost=None, normals=None, parts={}
+            self,
+            interior=self.interior[:0],
+            boundary=None,
+            initial=None,
+            ghost=None,
+            normals=None,
+            parts={},
+            times=None,
+            nodes=self.support,
         )
+        if where == EQUATION:
+            return replace(empty, interior=self._closed()[rows])
         if where in ("interior", "initial"):
             return replace(empty, **{where: getattr(self, where)[rows]})
         if where == "boundary":
@@ -145,8 +211,8 @@ class Points:
         names = (where,) if isinstance(where, str) else where
         if missing := [name for name in names if name not in self.parts]:
             raise ValueError(
-                f"points have no part {missing[0]!r}; expected interior, boundary, initial or {sorted(self.parts)}: "
-                f"give Points(parts={{{missing[0]!r}: indices}})"
+                f"points have no part {missing[0]!r}; expected interior, boundary, initial, equation or "
+                f"{sorted(self.parts)}: give Points(parts={{{missing[0]!r}: indices}})"
             )
         index = torch.cat([self.parts[name][rows] for name in names])
         normals = self.normals[index] if len(self.normals) else None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from solvers.jet import Jet
 from solvers.operators.operator import Network, Operator
-from solvers.points import Points
+from solvers.points import EQUATION, Points
 from solvers.problems.problem import Condition, Problem
 
 INTERIOR = "interior"
@@ -41,7 +41,7 @@ def check_shapes(
     if training:
         network.eval()
     try:
-        parts = [(INTERIOR, INTERIOR, problem.partials, None)]
+        parts = [(INTERIOR, EQUATION, problem.partials, None)]
         parts += [(c.name, c.where, c.partials, c) for c in problem.conditions]
         for name, where, partials, condition in parts:
             count = min(PROBED, points.smallest(where))

@@ -14,9 +14,9 @@ from torch import Tensor
 from dynamics.drivers import EPS, decompose, error_constant
 from solvers.cadence import AtEnd, Cadence, Logarithmic
 from solvers.noise import entry_floor, redraw
-from solvers.objective import INTERIOR, Evaluation, Objective
+from solvers.objective import Evaluation, Objective
 from solvers.operators.operator import Plan
-from solvers.points import Points
+from solvers.points import EQUATION, Points
 from solvers.probes import Labels, Moment, Probe, once
 from solvers.term import Term
 
@@ -82,7 +82,7 @@ def jacobian_spectrum(
         raise ValueError(f"expected at least 1 row, or None for all of them, came {rows!r}")
 
     def beside(objective: Objective) -> Sequence[Probe]:
-        fewer = rows is not None and rows < len(objective.points.interior)
+        fewer = rows is not None and rows < len(objective.equation_points.interior)
         return [_probe("spectra_all", None, AtEnd(), conditions)] if last and fewer else []
 
     return _probe("spectra", rows, every, conditions, beside)
@@ -162,10 +162,10 @@ class Selection:
         Returns:
             The selection.
         """
-        total = len(objective.points.interior)
+        total = len(objective.equation_points.interior)
         index = evenly(total, total if rows is None else min(rows, total)).to(objective.vector.device)
         blocks = index.split(BLOCK)
-        plans = [(_plan(objective, objective.points.only(INTERIOR, block)), block) for block in blocks]
+        plans = [(_plan(objective, objective.points.only(EQUATION, block)), block) for block in blocks]
         quiet = index[evenly(len(index), min(NOISE_POINTS, len(index))).to(index.device)]
         return cls(objective, index, plans, quiet)
 
@@ -203,7 +203,7 @@ class Selection:
             plan = _plan(objective, points)
             return self._rows(evaluation, plan, self.quiet, attended=False).detach()
 
-        sample = redraw(evaluate, objective.points.only(INTERIOR, self.quiet))
+        sample = redraw(evaluate, objective.points.only(EQUATION, self.quiet))
         largest = 1.0 if objective.attention is None else float(objective.attention[self.index].abs().max())
         floors = [largest * entry_floor(sample, len(sample) * len(self.index) // len(self.quiet))]
         if conditions:
@@ -242,7 +242,7 @@ class Selection:
             Attributes, and the number of singular values.
         """
         objective = self.objective
-        total, points = len(objective.points.interior), len(self.index)
+        total, points = len(objective.equation_points.interior), len(self.index)
         terms = [evaluation.residual, *(evaluation.condition_residuals if conditions else [])]
         rows = points * terms[0].shape[1] + sum(term.numel() for term in terms[1:])
         columns = len(objective.vector)

@@ -27,6 +27,7 @@ RULES = (
     phase.phase,
     phase.oscillating,
     floors.least_squares_floor,
+    floors.discretisation_floor,
     floors.reference_floor,
 )
 """In the order in which findings of one severity are told."""

@@ -17,6 +17,9 @@ NOISY = 1e-3
 NOISE_SHARE = 0.5
 """Interior loss with exact derivatives over that with the operator's, below which the loss is mostly noise."""
 
+DISCRETE_FACTOR = 2.0
+"""Error over that of the discretisation solved directly, up to which the rest is not the network's."""
+
 REFERENCE_FACTOR = 3.0
 ROUNDING_FACTOR = 100.0
 COARSE = 1e-10
@@ -208,3 +211,24 @@ def reference_floor(log: Log) -> Finding | None:
     )
     evidence = {"step": found[0], "solution_floor": float(floor), "factor": REFERENCE_FACTOR}
     return Finding("reference_floor", "info", message, evidence, "a better reference is needed to rank such runs")
+
+
+def discretisation_floor(log: Log) -> Finding | None:
+    """Find an error that the same discretisation has without any network.
+
+    Args:
+        log: of the run; needs the relative error, and in the configuration that of the direct solve.
+
+    Returns:
+        An info, or None.
+    """
+    found, own = log.last("rel_l2"), log.section("discretisation").get("rel_l2")
+    if found is None or not isinstance(own, int | float) or not own > 0 or not found[1] <= DISCRETE_FACTOR * own:
+        return None
+    message = (
+        f"the error is the discretisation's: relative L2 error {found[1]:.1e} at step {found[0]}, and {own:.1e} where "
+        f"the same equations on the same nodes are solved directly"
+    )
+    evidence = {"step": found[0], "rel_l2": found[1], "discretisation": float(own), "factor": DISCRETE_FACTOR}
+    advice = "more nodes or a higher order, not more training"
+    return Finding("discretisation_floor", "info", message, evidence, advice)

@@ -37,10 +37,14 @@ class StepInfo:
     Args:
         learning_rate: in use during the step; NaN where the notion does not apply.
         stopped: None, or the reason why another step would change nothing.
+        step_length: factor of the search direction that was taken, of a line search.
+        damping: mu of a damped Gauss-Newton step.
     """
 
     learning_rate: float = float("nan")
     stopped: str | None = None
+    step_length: float = float("nan")
+    damping: float = float("nan")
 
 
 class Optimizer(Protocol):

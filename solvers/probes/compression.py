@@ -104,7 +104,7 @@ class _LayersAt:
     """The hidden layers of an objective's network at a fixed choice of its interior points."""
 
     def __init__(self, objective: Objective, points: int | None, seed: int, modules: Sequence[str] | None):
-        interior = objective.points.interior
+        interior = objective.equation_points.interior
         order = torch.randperm(len(interior), generator=torch.Generator().manual_seed(seed))
         self.index = order[: len(interior) if points is None else points].sort().values
         self.points = interior[self.index.to(interior.device)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from solvers.cadence import Cadence, Logarithmic
-from solvers.objective import INTERIOR, mean_square
+from solvers.objective import mean_square
 from solvers.operators import AutoDiff
 from solvers.probes.probe import Labels, Moment, Probe, once
 from solvers.scoring import Score
@@ -47,7 +47,7 @@ def exact_loss(every: Cadence = Logarithmic(10)) -> Probe:
 
     def measure(moment: Moment):
         objective = moment.objective
-        plan = AutoDiff().plan(objective.points.only(INTERIOR), objective.problem.partials)
+        plan = AutoDiff().plan(objective.equation_points, objective.problem.partials)
         with torch.no_grad():
             return {"exact_loss": float(mean_square(objective.interior_residual(plan)))}
 

@@ -70,7 +70,7 @@ def block_gradients(
         attrs = {
             "blocks": blocks,
             "block_size": block.block_size,
-            "points": len(moment.objective.points.interior),
+            "points": len(moment.objective.equation_points.interior),
             "terms": terms,
             "parameters": f"names ending in {suffix!r}",
         }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from solvers.cadence import Cadence, Logarithmic
-from solvers.objective import INTERIOR, mean_square
+from solvers.jet import TIME
+from solvers.objective import mean_square
 from solvers.points import Points
 from solvers.probes.probe import Labels, Moment, Probe, once
 
@@ -53,7 +56,7 @@ def held_out(points: int = 256, every: Cadence = Logarithmic(10)) -> Probe:
     @torch.no_grad()
     def measure(moment: Moment):
         objective = moment.objective
-        field = objective.network(objective.points.interior)[:, 0].double()
+        field = objective.network(objective.equation_points.interior)[:, 0].double()
         return {
             "held_out_loss": float(mean_square(objective.interior_residual(plan(moment)))),
             "field_mean": float(field.mean()),
@@ -70,13 +73,21 @@ def held_out(points: int = 256, every: Cadence = Logarithmic(10)) -> Probe:
 def held_out_points(moment: Moment, count: int) -> Points:
     """Return interior points of the problem's domain that are none of the training's.
 
+    Where the training's are nodes x times, these are other places at the same times.
+
     Args:
         moment: of the training.
-        count: how many.
+        count: how many, about.
 
     Returns:
         Interior points alone, on the training's device and in its dtype.
     """
-    objective = moment.objective
-    drawn = objective.problem.sample(interior=count, seed=HELD_OUT_SEED).only(INTERIOR)
-    return drawn.to(objective.vector.device, objective.vector.dtype)
+    objective, times = moment.objective, moment.objective.points.times
+    if times is None:
+        drawn = objective.problem.scattered(count, HELD_OUT_SEED)
+    else:
+        places = objective.problem.scattered(max(1, count // len(times)), HELD_OUT_SEED)
+        rows = places.interior.repeat(len(times), 1)
+        rows[:, places.axes.index(TIME)] = times.cpu().double().repeat_interleave(len(places.interior))
+        drawn = replace(places, interior=rows)
+    return drawn.to(objective.vector.device, objective.vector.dtype).within(objective.points)

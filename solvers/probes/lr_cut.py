@@ -89,7 +89,7 @@ class Trial:
         self.attrs = {
             "blocks": blocks,
             "block_size": self.blocks.block_size,
-            "points": len(moment.objective.points.interior),
+            "points": len(moment.objective.equation_points.interior),
             "parameters": f"names ending in {suffix!r}",
             "momentum": _momentum(moment),
         }

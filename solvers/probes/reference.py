@@ -10,7 +10,7 @@ from torch import Tensor
 
 from solvers.cadence import Cadence, Every
 from solvers.jet import Jet
-from solvers.objective import INTERIOR, mean_square
+from solvers.objective import mean_square
 from solvers.operators import FiniteDifference
 from solvers.points import Points
 from solvers.probes.held_out import HELD_OUT_SEED
@@ -88,7 +88,7 @@ def _terms(moment: Moment) -> list[tuple[float, float]]:
 
 def _inside(problem: Problem) -> Points:
     """Return points drawn well inside the domain."""
-    drawn = problem.sample(interior=POINTS, seed=HELD_OUT_SEED).only(INTERIOR)
+    drawn = problem.scattered(POINTS, HELD_OUT_SEED)
     low, high = (drawn.interior.new_tensor(side) for side in (problem.domain.lower, problem.domain.upper))
     middle = (low + high) / 2
     return replace(drawn, interior=middle + INSIDE * (drawn.interior - middle))

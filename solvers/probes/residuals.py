@@ -41,7 +41,9 @@ def homogeneity(cells: int = 10, every: Cadence = Logarithmic(30)) -> Probe:
     @once
     def index(moment: Moment) -> np.ndarray:
         domain = moment.objective.problem.domain
-        return cell_index(moment.objective.points.interior.double().cpu().numpy(), domain.lower, domain.upper, cells)
+        return cell_index(
+            moment.objective.equation_points.interior.double().cpu().numpy(), domain.lower, domain.upper, cells
+        )
 
     def measure(moment: Moment):
         size = moment.evaluation.residual.detach().abs().sum(dim=1)

@@ -41,7 +41,7 @@ def standard_probes(
     """
     cadence = {} if every is None else {"every": every}
     chosen = [homogeneity(**cadence), residuals(**cadence), held_out(**cadence), parameters(**cadence)]
-    blocks = min(blocks, len(objective.points.interior))
+    blocks = min(blocks, len(objective.equation_points.interior))
     if blocks >= 2:
         weights = any(counts(name, "weight") for name in objective.parameters.names)
         chosen.append(block_gradients(blocks, "weight" if weights else "", **cadence))

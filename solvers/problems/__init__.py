@@ -4,13 +4,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from solvers.problems.allen_cahn import allen_cahn as allen_cahn
+from solvers.problems.ball_poisson import ball_poisson as ball_poisson
 from solvers.problems.biharmonic import biharmonic_1d as biharmonic_1d
 from solvers.problems.biharmonic import biharmonic_2d as biharmonic_2d
 from solvers.problems.burgers import burgers as burgers
+from solvers.problems.disk_heat import disk_heat as disk_heat
+from solvers.problems.disk_poisson import disk_nonlinear_poisson as disk_nonlinear_poisson
+from solvers.problems.disk_poisson import disk_poisson as disk_poisson
 from solvers.problems.heat import heat as heat
 from solvers.problems.helmholtz import helmholtz as helmholtz
+from solvers.problems.holed_poisson import holed_poisson as holed_poisson
 from solvers.problems.nonlinear_poisson import nonlinear_poisson_1d as nonlinear_poisson_1d
 from solvers.problems.nonlinear_poisson import nonlinear_poisson_2d as nonlinear_poisson_2d
+from solvers.problems.plate import disk_plate as disk_plate
 from solvers.problems.poisson import poisson_1d as poisson_1d
 from solvers.problems.poisson import poisson_2d as poisson_2d
 from solvers.problems.problem import Coefficient as Coefficient
@@ -20,11 +26,17 @@ from solvers.problems.problem import Problem as Problem
 PROBLEMS: Mapping[str, Callable[..., Problem]] = MappingProxyType(
     {
         "allen-cahn": allen_cahn,
+        "ball-poisson": ball_poisson,
         "biharmonic-1d": biharmonic_1d,
         "biharmonic-2d": biharmonic_2d,
         "burgers": burgers,
+        "disk-heat": disk_heat,
+        "disk-nonlinear-poisson": disk_nonlinear_poisson,
+        "disk-plate": disk_plate,
+        "disk-poisson": disk_poisson,
         "heat": heat,
         "helmholtz": helmholtz,
+        "holed-poisson": holed_poisson,
         "nonlinear-poisson-1d": nonlinear_poisson_1d,
         "nonlinear-poisson-2d": nonlinear_poisson_2d,
         "poisson-1d": poisson_1d,
@@ -39,11 +51,17 @@ __all__ = [
     "Condition",
     "Problem",
     "allen_cahn",
+    "ball_poisson",
     "biharmonic_1d",
     "biharmonic_2d",
     "burgers",
+    "disk_heat",
+    "disk_nonlinear_poisson",
+    "disk_plate",
+    "disk_poisson",
     "heat",
     "helmholtz",
+    "holed_poisson",
     "nonlinear_poisson_1d",
     "nonlinear_poisson_2d",
     "poisson_1d",

@@ -1,4 +1,4 @@
-"""The conditions that problems share: Dirichlet, clamped, initial value, periodic."""
+"""The conditions that problems share: Dirichlet, clamped, Robin, initial value, periodic."""
 
 from __future__ import annotations
 
@@ -45,12 +45,15 @@ def initial_value(value: Callable[[Tensor], Tensor]) -> Condition:
     return dirichlet(value, name="initial", where="initial")
 
 
-def normal_slope(value: Callable[[Tensor], Tensor] | float = 0.0, *, name: str = "slope") -> Condition:
+def normal_slope(
+    value: Callable[[Tensor], Tensor] | float = 0.0, *, name: str = "slope", where="boundary"
+) -> Condition:
     """Return the condition du/dn = value on the boundary, n the outward normal.
 
     Args:
         value: a function of x (n, axes) -> (n, 1), or a constant.
         name: of the loss term.
+        where: the boundary or its parts.
 
     Returns:
         The condition.
@@ -59,7 +62,38 @@ def normal_slope(value: Callable[[Tensor], Tensor] | float = 0.0, *, name: str =
         >>> normal_slope().partials
         ('n',)
     """
-    return Condition(name, "boundary", ("n",), lambda jet, x, normals, coefficients: jet["n"] - _at(value, x))
+    return Condition(name, where, ("n",), lambda jet, x, normals, coefficients: jet["n"] - _at(value, x))
+
+
+def robin(
+    value: Callable[[Tensor], Tensor] | float = 0.0,
+    *,
+    alpha: Callable[[Tensor], Tensor] | float = 1.0,
+    beta: Callable[[Tensor], Tensor] | float = 1.0,
+    name: str = "boundary",
+    where="boundary",
+) -> Condition:
+    """Return the condition alpha du/dn + beta u = value on the boundary, n the outward normal.
+
+    Args:
+        value: a function of x (n, axes) -> (n, 1), or a constant.
+        alpha: of the slope; a function of x, or a constant.
+        beta: of the value; a function of x, or a constant.
+        name: of the loss term.
+        where: the boundary or its parts.
+
+    Returns:
+        The condition.
+
+    Example:
+        >>> robin(alpha=2.0).partials
+        ('', 'n')
+    """
+
+    def residual(jet, x, normals, coefficients):
+        return _at(alpha, x) * jet["n"] + _at(beta, x) * jet[""] - _at(value, x)
+
+    return Condition(name, where, ("", "n"), residual)
 
 
 def periodic(axis: str, partial: str = "") -> Condition:

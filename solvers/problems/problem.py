@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from solvers.domain import Box
+from solvers.geometry import Cuboid, Interval, Region
 from solvers.jet import TIME, Jet
 from solvers.points import Points, sample
 
@@ -65,7 +66,7 @@ class Problem:
 
     Args:
         name: of the problem, as `pinnscope run` takes it.
-        domain: the box.
+        domain: a box, or a region of any shape.
         partials: what the residual reads from the jet.
         residual: residual(jet, x, coefficients) -> (n, equations), with + - * / ** and `solvers.functions`.
         conditions: boundary and initial conditions, one loss term each.
@@ -86,7 +87,7 @@ class Problem:
     """
 
     name: str
-    domain: Box
+    domain: Box | Region
     partials: tuple[str, ...]
     residual: Residual
     conditions: tuple[Condition, ...] = ()
@@ -114,12 +115,70 @@ class Problem:
         """Draw collocation points of the domain.
 
         Args:
-            **options: of `solvers.points.sample`: interior, boundary, initial, method, seed.
+            **options: of `solvers.points.sample` for a box: interior, boundary, initial, method, seed; of
+                `Region.sample` for any other region, and for a box with method="nodes": interior, times, ghost_layers,
+                seed. Without ghost_layers there are as many as `ghost_layers` says.
 
         Returns:
             Points in float64 on the CPU.
+
+        Raises:
+            ValueError: nodes in a periodic box, or an option that the domain does not know or refuses.
+
+        Example:
+            >>> from solvers.problems import poisson_2d
+            >>> points = poisson_2d().sample(interior=100, method="nodes")
+            >>> len(points.boundary), len(points.ghost)
+            (32, 32)
         """
-        return sample(self.domain, **options)
+        domain = self.domain
+        if isinstance(domain, Box):
+            if options.get("method") != "nodes":
+                return sample(domain, **options)
+            domain = self._region(domain)
+        return domain.sample(**{"ghost_layers": self.ghost_layers, **options})
+
+    def scattered(self, count: int, seed: int) -> Points:
+        """Draw interior points that have no order among them, to look at what happens between others.
+
+        Args:
+            count: how many.
+            seed: of the draw.
+
+        Returns:
+            Interior points alone, in float64 on the CPU.
+
+        Example:
+            >>> from solvers.problems import disk_poisson
+            >>> disk_poisson().scattered(7, seed=1).counts
+            (7, 0, 0)
+        """
+        method = {} if isinstance(self.domain, Box) else {"method": "random"}
+        return self.sample(interior=count, seed=seed, **method).only("interior")
+
+    @property
+    def ghost_layers(self) -> int:
+        """Conditions that hold at a point of the boundary, the most of any part: each needs a layer of ghost nodes."""
+        held = {part: 0 for part in self.domain.faces}
+        for condition in self.conditions:
+            names = (condition.where,) if isinstance(condition.where, str) else condition.where
+            for part in held:
+                held[part] += "boundary" in names or part in names
+        return max(held.values())
+
+    def _region(self, box: Box) -> Region:
+        """Return a box as a region, which has nodes."""
+        if box.periodic:
+            raise ValueError(
+                f"{self.name} is periodic in {', '.join(box.periodic)}, and nodes are not: use method='lhs' or 'grid'"
+            )
+        space = [box.axes.index(axis) for axis in box.space]
+        if space != list(range(len(space))):
+            raise ValueError(f"nodes need the time as the last axis, came {', '.join(box.axes)}")
+        lower, upper = ([limits[i] for i in space] for limits in (box.lower, box.upper))
+        shape = Interval(lower[0], upper[0]) if len(space) == 1 else Cuboid(tuple(lower), tuple(upper))
+        timed = TIME in box.axes
+        return Region(shape, box.axes, (box.lower[-1], box.upper[-1]) if timed else None)
 
     def check(self, points: Points) -> None:
         """Refuse points that do not belong to this problem.
@@ -154,11 +213,7 @@ class Problem:
 
     def _check_faces(self, points: Points) -> None:
         """Refuse boundary points off the boundary, initial points off the initial time, periodic faces not paired."""
-        space = [axis != TIME for axis in self.axes]
-        low, high = (points.boundary.new_tensor(limits) for limits in (self.domain.lower, self.domain.upper))
-        slack = self.domain.slack(points.boundary)
-        on_face = ((points.boundary - low).abs() <= slack) | ((points.boundary - high).abs() <= slack)
-        inside = ~on_face[:, space].any(dim=1)
+        inside = self.domain.off_boundary(points.boundary)
         if inside.any():
             where = points.boundary[inside][0].tolist()
             raise ValueError(
@@ -166,10 +221,11 @@ class Problem:
             )
         if TIME in self.axes:
             at = self.axes.index(TIME)
-            late = (points.initial[:, at] - low[at]).abs() > slack[at]
+            start, slack = self.domain.lower[at], self.domain.slack(points.initial)[at]
+            late = (points.initial[:, at] - start).abs() > slack
             if late.any():
                 where = points.initial[late][0].tolist()
-                raise ValueError(f"initial points of {self.name} must have t = {float(low[at])}, came {where}")
+                raise ValueError(f"initial points of {self.name} must have t = {start}, came {where}")
         for axis in self.domain.periodic:
             lower, upper = (points.only(f"{axis}{side}").boundary for side in "-+")
             others = [name != axis for name in self.axes]

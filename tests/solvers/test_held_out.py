@@ -11,6 +11,7 @@ from dynamics import open_trajectory
 from dynamics.format import KNOWN
 from solvers import Torch, train
 from solvers.cadence import Every
+from solvers.domain import Box
 from solvers.networks import MLP
 from solvers.objective import Objective
 from solvers.operators import AutoDiff, FiniteDifference
@@ -23,7 +24,8 @@ from solvers.problems.problem import Coefficient
 
 
 def moment_of(problem, operator=None, dtype=torch.float64):
-    points = problem.sample(interior=30, boundary=8, initial=6).to(dtype=dtype)
+    method = {} if isinstance(problem.domain, Box) else {"method": "random"}
+    points = problem.sample(interior=30, boundary=8, initial=6, **method).to(dtype=dtype)
     network = MLP(len(problem.axes), [6, 5], problem.components).to(dtype)
     objective = Objective(problem, network, operator or AutoDiff(), points)
     return Moment(0, objective, objective.begin_step(), torch.zeros(30, dtype=dtype))
@@ -68,7 +70,9 @@ def test_no_points_are_refused():
 @pytest.mark.parametrize("name", sorted(set(PROBLEMS) - {"allen-cahn", "burgers"}))
 def test_every_solution_satisfies_its_problem(name):
     told = reference_residual().measure(moment_of(PROBLEMS[name]()))
-    assert (np.array(told["residual"]) < 1e-10 * np.array(told["scale"])).all()
+    # Differences of order 4 leave 1e-5 of a second derivative and 1e-4 of a fourth; these are squares.
+    bound = 1e-8 if "bilaplacian" in problem.partials else 1e-10
+    assert (np.array(told["residual"]) < bound * np.array(told["scale"])).all()
 
 
 def test_a_steep_solution_is_told_from_a_wrong_one():

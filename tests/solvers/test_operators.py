@@ -1,4 +1,6 @@
-"""One contract for every derivative operator; a new one is a line in OPERATORS and one in CONVERGING or EXACT.
+"""One contract for every derivative operator; a new one is a line in OPERATORS.
+
+Points lie among nodes, which operators with stencils reach for and the others do not see.
 
 The manufactured functions are u_c = sin(w_c . x + c) + exp(v_c . x) / 4, c = 0, 1, ...: not symmetric, with
 all derivatives known. Five components make AutoDiff take its forward mode.
@@ -16,7 +18,7 @@ from torch import nn
 from dynamics.differences import central_weights
 from solvers.jet import parse_partial
 from solvers.networks import MLP, RandomFeatures
-from solvers.operators import AutoDiff, FiniteDifference, Operator, TangentProp
+from solvers.operators import RBFFD, AutoDiff, FiniteDifference, Operator, TangentProp
 from solvers.points import Points
 
 EPS = {torch.float64: 2.0**-52, torch.float32: 2.0**-23}
@@ -38,9 +40,10 @@ OPERATORS = {
     "partitions": Case(TangentProp(rule="partitions")),
     "central-2": Case(FiniteDifference(order=2)),
     "central-4": Case(FiniteDifference(order=4)),
+    "rbf-fd": Case(RBFFD(order=8)),
 }
 EXACT = {name: case for name, case in OPERATORS.items() if case.operator.exact}
-CONVERGING = {name: case for name, case in OPERATORS.items() if not case.operator.exact}
+CENTRAL = {name: case for name, case in OPERATORS.items() if isinstance(case.operator, FiniteDifference)}
 
 LINE = ["x", "xx", "xxx", "xxxx"]
 PLANE = ["x", "y", "xx", "xy", "yy", "xxx", "xxy", "xyy", "yyy", "xxxx", "xxxy", "xxyy", "xyyy", "yyyy"]
@@ -48,8 +51,9 @@ IN_1D = [("x", letters) for letters in LINE]
 IN_2D = [("xy", letters) for letters in PLANE]
 
 every_operator = pytest.mark.parametrize("case", OPERATORS.values(), ids=OPERATORS)
+pointwise_operators = pytest.mark.parametrize("case", [c for n, c in OPERATORS.items() if n != "rbf-fd"], ids=repr)
 exact_operators = pytest.mark.parametrize("case", EXACT.values(), ids=EXACT)
-converging_operators = pytest.mark.parametrize("case", CONVERGING.values(), ids=CONVERGING)
+central_operators = pytest.mark.parametrize("case", CENTRAL.values(), ids=CENTRAL)
 every_partial = pytest.mark.parametrize(("axes", "letters"), IN_1D + IN_2D)
 
 
@@ -77,7 +81,19 @@ class Manufactured(nn.Module):
 
 def points_in(axes, count=12, dtype=torch.float64):
     rows = torch.rand(count, len(axes), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return Points((2 * rows - 1).to(dtype), axes=axes)
+    return among_nodes(Points((2 * rows - 1).to(dtype), axes=axes))
+
+
+def among_nodes(points):
+    """The same points in a square lattice of nodes, at two times where there is time."""
+    space = [axis for axis in points.axes if axis != "t"]
+    line = torch.linspace(-1.7, 1.7, 61, dtype=points.interior.dtype)
+    nodes = torch.cartesian_prod(*[line] * len(space)).reshape(-1, len(space))
+    if "t" not in points.axes:
+        return points.within(Points(nodes, axes=points.axes))
+    times = torch.tensor([0.0, 1.0], dtype=nodes.dtype)
+    at = times.repeat_interleave(len(nodes))[:, None]
+    return points.within(Points(torch.cat([nodes.repeat(2, 1), at], dim=1), times=times, axes=points.axes))
 
 
 def nested(network, x, letters, axes):
@@ -133,16 +149,19 @@ def test_operators_keep_the_protocol(case):
 @every_partial
 def test_exact_on_polynomials_up_to_the_consistency_degree(case, axes, letters):
     degree = len(letters) + (case.operator.order or 3) - 1
-    operator = case.operator if case.operator.exact else FiniteDifference(step=0.25, order=case.operator.order)
+    central = isinstance(case.operator, FiniteDifference)
+    operator = FiniteDifference(step=0.25, order=case.operator.order) if central else case.operator
     network, derivative = monomials(axes, degree)
     points = points_in(axes, 5)
-    got = operator.plan(points, [letters])(network)[letters].detach()
+    plan = operator.plan(points, [letters])
+    got = plan(network)[letters].detach()
     expected = derivative(points.interior.numpy(), letters)
     assert np.abs(expected).max() >= 1
-    assert np.allclose(got.numpy(), expected, rtol=1e-11, atol=1e-10)
+    noise = 0.0 if operator.exact else 10 * plan.roundoff[letters]
+    assert np.allclose(got.numpy(), expected, rtol=1e-11, atol=1e-10 + noise)
 
 
-@converging_operators
+@central_operators
 @every_partial
 def test_error_falls_with_the_order_that_the_operator_states(case, axes, letters):
     network, points = Manufactured(len(axes), case.components), points_in(axes)
@@ -255,10 +274,12 @@ def test_linear_in_the_network(case, axes, letters):
 def test_constants_have_no_derivative(case, axes, letters):
     plan = case.operator.plan(points_in(axes), [letters, ""])
     jet = plan(lambda x: torch.full((len(x), case.components), 7.0, dtype=x.dtype))
-    bound = 0.0 if case.operator.exact else 7 * plan.roundoff[letters]
+    # The weights of a stencil are solved for: their own round-off is a few times that of the values.
+    solved = 10 if isinstance(case.operator, RBFFD) else 1
+    bound = 0.0 if case.operator.exact else 7 * solved * plan.roundoff[letters]
     assert jet[letters].shape == (12, case.components)
     assert float(jet[letters].abs().max()) <= bound
-    assert (jet[""] == 7).all()
+    assert (jet[""] - 7).abs().max() <= (1e-12 if isinstance(case.operator, RBFFD) else 0)
 
 
 @exact_operators
@@ -272,7 +293,7 @@ def test_a_network_that_ignores_an_axis_has_zero_derivatives_there(case):
     assert float(jet["xy"].detach().abs().max()) <= bound
 
 
-@converging_operators
+@central_operators
 @pytest.mark.parametrize("dtype", EPS)
 @every_partial
 def test_the_default_step_keeps_its_own_promise(case, axes, letters, dtype):
@@ -288,7 +309,7 @@ def test_the_default_step_keeps_its_own_promise(case, axes, letters, dtype):
     assert promise < EPS[dtype] ** (order / (power + order)) * 1e3
 
 
-@converging_operators
+@central_operators
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize("letters", ["x", "xx", "xxxx", "xy", "xxyy"])
 def test_the_default_step_minimizes_the_sum_of_both_errors(case, letters, dtype):
@@ -303,7 +324,7 @@ def test_the_default_step_minimizes_the_sum_of_both_errors(case, letters, dtype)
     assert total(best) < min(total(0.9 * best), total(1.1 * best))
 
 
-@converging_operators
+@central_operators
 def test_the_step_that_was_asked_for_is_used_for_every_partial(case):
     plan = FiniteDifference(step=0.125, order=case.operator.order).plan(points_in("x"), ["x", "xxxx"])
     assert plan.steps == {"x": 0.125, "xxxx": 0.125}
@@ -353,7 +374,7 @@ def test_the_normal_derivative_on_a_circle(case):
     angle = torch.linspace(0.1, 6.0, 9, dtype=torch.float64)
     normals = torch.stack([angle.cos(), angle.sin()], dim=1)
     network = Manufactured(2, case.components)
-    points = Points(torch.zeros(3, 2).double(), boundary=0.7 * normals, normals=normals, axes="xy")
+    points = among_nodes(Points(torch.zeros(3, 2).double(), boundary=0.7 * normals, normals=normals, axes="xy"))
     jet = case.operator.plan(points, ["n"])(network)
     gradient = [network.partial(points.boundary, letter, "xy") for letter in "xy"]
     expected = gradient[0] * normals[:, :1].numpy() + gradient[1] * normals[:, 1:].numpy()
@@ -363,6 +384,7 @@ def test_the_normal_derivative_on_a_circle(case):
 @every_operator
 def test_rows_are_interior_boundary_initial_and_ghosts_are_none(case):
     points = Points([[0.1, 0.2]], [[1.0, 0.3]], [[0.4, 0.0], [0.5, 0.0]], ghost=[[9.0, 9.0]], axes="xt")
+    points = among_nodes(points)
     weights = torch.linspace(1.0, 2.0, case.components, dtype=torch.float64)
     jet = case.operator.plan(points, ["xt"])(lambda p: (p[:, :1] * p[:, 1:]) * weights)
     expected = torch.tensor([[0.02], [0.3], [0.0], [0.0]], dtype=torch.float64) * weights
@@ -436,7 +458,7 @@ def test_three_axes_in_one_partial_are_refused():
 
 @pytest.mark.parametrize("dtype", EPS)
 @pytest.mark.parametrize("letters", ["x", "xx", "xxxx", "xy", "xxyy"])
-@converging_operators
+@central_operators
 def test_a_step_below_round_off_is_refused_with_the_smallest_that_is_not(case, letters, dtype):
     points = points_in("xy", dtype=dtype)
     smallest = 0.9 * EPS[dtype] ** (1 / len(letters))
@@ -454,7 +476,7 @@ def test_a_step_that_vanishes_beside_the_coordinates_is_refused():
     FiniteDifference(step=2.4e-10).plan(far, ["x"])
 
 
-@converging_operators
+@central_operators
 def test_a_network_that_is_not_finite_outside_the_domain_is_an_error_that_names_the_point(case):
     points = Points([[0.5], [1e-9], [0.3]])
     plan = FiniteDifference(step=1e-3, order=case.operator.order).plan(points, ["x"])
@@ -464,13 +486,13 @@ def test_a_network_that_is_not_finite_outside_the_domain_is_an_error_that_names_
     assert where < 0
 
 
-@converging_operators
+@central_operators
 def test_a_network_that_is_nowhere_finite_is_data(case):
     jet = case.operator.plan(points_in("x"), ["xx"])(lambda x: x * math.nan)
     assert jet["xx"].isnan().all()
 
 
-@every_operator
+@pointwise_operators
 def test_a_network_that_is_infinite_at_one_point_is_data(case):
     points = Points([[0.5], [0.0]])
     jet = case.operator.plan(points, ["x"])(lambda x: (1 / x).expand(-1, case.components))

@@ -1,0 +1,177 @@
+"""When a stage of a schedule has done its part."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(eq=False)
+class Progress:
+    """What a stage has done so far.
+
+    Args:
+        steps: made.
+        evaluations: of the loss at a new vector, the one that the stage began with included.
+        losses: at the beginning of the last steps, the oldest first.
+    """
+
+    steps: int = 0
+    evaluations: int = 0
+    losses: deque[float] = field(default_factory=deque)
+
+
+class Until(Protocol):
+    """A condition that ends a stage."""
+
+    @property
+    def window(self) -> int:
+        """How many losses it looks at."""
+        ...
+
+    def over(self, progress: Progress) -> bool:
+        """Return whether the stage ends.
+
+        Args:
+            progress: of the stage, after a step.
+
+        Returns:
+            True to switch.
+        """
+        ...
+
+
+def _require(accepted: bool, condition: Until, expected: str) -> None:
+    if not accepted:
+        raise ValueError(f"expected {expected}, came {condition!r}")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Until a number of steps has been made.
+
+    Args:
+        count: of steps.
+
+    Raises:
+        ValueError: fewer than 1.
+
+    Example:
+        >>> Steps(3).over(Progress(steps=2)), Steps(3).over(Progress(steps=3))
+        (False, True)
+    """
+
+    count: int
+    window: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self):
+        _require(self.count >= 1, self, "at least one step")
+
+    def over(self, progress: Progress) -> bool:
+        """Return whether the steps are made.
+
+        Args:
+            progress: of the stage.
+
+        Returns:
+            True to switch.
+        """
+        return progress.steps >= self.count
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Until the loss has been evaluated a number of times; the step that reaches it is finished.
+
+    Args:
+        count: of evaluations at a new vector.
+
+    Raises:
+        ValueError: fewer than 1.
+
+    Example:
+        >>> Evaluations(200).over(Progress(steps=90, evaluations=203))
+        True
+    """
+
+    count: int
+    window: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self):
+        _require(self.count >= 1, self, "at least one evaluation")
+
+    def over(self, progress: Progress) -> bool:
+        """Return whether the evaluations are used up.
+
+        Args:
+            progress: of the stage.
+
+        Returns:
+            True to switch.
+        """
+        return progress.evaluations >= self.count
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """Until the loss has not fallen by a factor over the last steps.
+
+    Args:
+        steps: that are looked back.
+        factor: that the loss should have fallen by, above 1.
+
+    Raises:
+        ValueError: fewer than 1 step, a factor of 1 or less.
+
+    Example:
+        >>> Stalled(2, factor=2.0).over(Progress(losses=deque([1.0, 0.9, 0.8])))
+        True
+    """
+
+    steps: int
+    factor: float
+
+    def __post_init__(self):
+        _require(self.steps >= 1 and 1 < self.factor < math.inf, self, "at least one step and a factor above 1")
+
+    @property
+    def window(self) -> int:
+        """Losses looked at: one more than steps."""
+        return self.steps + 1
+
+    def over(self, progress: Progress) -> bool:
+        """Return whether the loss stalls.
+
+        Args:
+            progress: of the stage.
+
+        Returns:
+            True to switch; False before there are enough steps.
+        """
+        losses = progress.losses
+        return len(losses) == self.window and losses[-1] * self.factor > losses[0]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Until the optimizer itself stops, which ends a stage under any condition.
+
+    Example:
+        >>> Stopped().over(Progress(steps=10**6))
+        False
+    """
+
+    window: int = field(default=0, init=False, repr=False)
+
+    def over(self, progress: Progress) -> bool:
+        """Return False: only the optimizer's own reason ends the stage.
+
+        Args:
+            progress: of the stage.
+
+        Returns:
+            False.
+        """
+        return False

@@ -1,0 +1,47 @@
+"""Poisson's equation on the ball in three dimensions, with a Robin condition."""
+
+from __future__ import annotations
+
+from solvers.geometry import Ball, Region
+from solvers.problems.exact_robin import exact_robin
+from solvers.problems.poisson import EXACT_FLOOR
+from solvers.problems.problem import Problem
+from solvers.problems.wave import Wave
+
+
+def ball_poisson(frequency: float = 1.0, alpha: float = 1.0, beta: float = 1.0, radius: float = 1.0) -> Problem:
+    """Return u_xx + u_yy + u_zz = f on a ball, alpha du/dn + beta u = g, with u = 1 + sin(k x) cos(k y) cos(k z).
+
+    k = frequency pi, f = -3 k^2 (u - 1).
+
+    Args:
+        frequency: positive.
+        alpha: of the slope, >= 0.
+        beta: of the value, > 0.
+        radius: of the ball about the origin.
+
+    Returns:
+        The problem.
+
+    Raises:
+        ValueError: a number out of its range.
+
+    Example:
+        >>> ball_poisson().axes
+        ('x', 'y', 'z')
+    """
+    wave = Wave(frequency, dimension=3)
+
+    def residual(jet, x, coefficients):
+        return jet["laplacian"] - wave.laplacian(x)
+
+    return Problem(
+        "ball-poisson",
+        Region(Ball(radius=radius)),
+        ("laplacian",),
+        residual,
+        (exact_robin(wave, wave.gradient, alpha, beta),),
+        solution=wave,
+        solution_floor=EXACT_FLOOR,
+        settings={"frequency": frequency, "alpha": alpha, "beta": beta, "radius": radius},
+    )
