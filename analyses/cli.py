@@ -167,20 +167,26 @@ def compare(
     compare_files(first, second, figure=figure, anyway=anyway, as_json=json)
 
 
-PAPERS = ("ad-vs-fd", "total-diffusion")
+PAPERS = ("ad-vs-fd", "dt-pinn", "total-diffusion")
 
 
 @app.command(epilog="Example: pinnscope reproduce total-diffusion -o total-diffusion")
 @reported
 def reproduce(
     paper: Annotated[
-        str, typer.Argument(metavar="PAPER", help="ad-vs-fd: arXiv 2405.14099; total-diffusion: arXiv 2403.18494.")
+        str,
+        typer.Argument(
+            metavar="PAPER",
+            help="ad-vs-fd: arXiv 2405.14099; dt-pinn: arXiv 2205.09332; total-diffusion: arXiv 2403.18494.",
+        ),
     ],
     output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FOLDER", help="Default: PAPER.")] = None,  # noqa: UP045
-    seeds: Annotated[Optional[int], typer.Option(min=1, help="16 for ad-vs-fd, 5 for total-diffusion.")] = None,  # noqa: UP045
+    seeds: Annotated[Optional[int], typer.Option(min=1, help="16 for ad-vs-fd, 3 dt-pinn, 5 total-diffusion.")] = None,  # noqa: UP045
     quick: Annotated[bool, typer.Option("--quick", help="A short form: short trainings.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="total-diffusion at the paper's size: hours on a CPU.")] = False,
-    device: Annotated[Optional[str], typer.Option(help="Of --full: cpu, cuda.")] = None,  # noqa: UP045
+    full: Annotated[
+        bool, typer.Option("--full", help="dt-pinn, total-diffusion: at the paper's size, hours on a CPU.")
+    ] = False,
+    device: Annotated[Optional[str], typer.Option(help="Of --full and dt-pinn: cpu, cuda.")] = None,  # noqa: UP045
     logs: Annotated[
         Optional[Path], typer.Option(metavar="FOLDER", help="total-diffusion: the authors' published logs.")  # noqa: UP045
     ] = None,
@@ -192,6 +198,13 @@ def reproduce(
     folder = output or Path(paper)
     if paper not in PAPERS:
         raise UsageError(f"unknown paper {paper!r}; expected {choice(paper, PAPERS)}")
+    if paper == "dt-pinn":
+        if logs is not None or (quick and full):
+            raise UsageError("--logs belongs to total-diffusion, and --quick is what dt-pinn does without --full")
+        from analyses.reproduce.dt_pinn import reproduce as dt_pinn
+
+        dt_pinn(folder, full=full, seeds=seeds, device=device or "cpu", overwrite=overwrite)
+        return
     if device is not None and not full:
         raise UsageError("--device belongs to --full, the rest runs on the CPU: leave it out or add --full")
     if paper == "ad-vs-fd":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 CASES = files("analyses") / "cases"
 
@@ -31,13 +31,30 @@ class Section(BaseModel):
 
 
 class PointsSection(BaseModel):
-    """Collocation points; absent numbers are the problem's defaults."""
+    """Collocation points; absent numbers are the problem's defaults.
+
+    `method` of a box "lhs" or "grid", of a region "random", of both "nodes": for these `interior` is the number of
+    nodes, those on the boundary included, `times` the times that each is repeated at (a number of equispaced ones, or
+    the times themselves), and `ghost_layers` the ghost nodes a boundary node.
+    """
 
     model_config = ConfigDict(extra="forbid")
     interior: PositiveInt | None = None
     boundary: PositiveInt | None = None
     initial: PositiveInt | None = None
-    method: Literal["lhs", "grid"] | None = None
+    method: Literal["lhs", "grid", "nodes", "random"] | None = None
+    times: int | list[float] | None = None
+    ghost_layers: NonNegativeInt | None = None
+
+    @field_validator("times", mode="before")
+    @classmethod
+    def _times(cls, value: object) -> object:
+        if value is None or (type(value) is int and value >= 2):
+            return value
+        numbers = isinstance(value, list) and all(type(each) in (int, float) for each in value)
+        if numbers and len(value) >= 2:
+            return value
+        raise ValueError("expected a number of times, 2 or more, or a list of increasing times")
 
 
 class AttentionSection(BaseModel):
@@ -195,6 +212,29 @@ def choice(given: str, known: Iterable[str]) -> str:
     near = get_close_matches(given, known, n=1)
     hint = f"{near[0]!r} (did you mean it?) or " if near else ""
     return f"{hint}one of {', '.join(known)}"
+
+
+def look_up(kind: str, table: Mapping[str, Callable], name: str) -> Callable:
+    """Return what a name stands for.
+
+    Args:
+        kind: of thing, for the message.
+        table: name -> what makes it.
+        name: from the file.
+
+    Returns:
+        The entry.
+
+    Raises:
+        UsageError: an unknown name.
+
+    Example:
+        >>> look_up("shape", {"list": list}, "list")
+        <class 'list'>
+    """
+    if name not in table:
+        raise UsageError(f"unknown {kind} {name!r}; expected {choice(str(name), table)}")
+    return table[name]
 
 
 def _first(error: ValidationError) -> str:

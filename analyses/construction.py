@@ -1,15 +1,15 @@
-"""From a checked configuration to problem, network, operator and optimizer: the tables of names that TOML files use."""
+"""From a checked configuration to problem, network and operator: the tables of names that TOML files use."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
-from types import SimpleNamespace
 
 import torch
 
-from analyses.config import RunConfig, Section, UsageError, choice
+from analyses.config import RunConfig, Section, UsageError, choice, look_up
+from analyses.optimizer import build_optimizer as build_optimizer
+from analyses.points import build_points as build_points
 from solvers import (
     MLP,
     AutoDiff,
@@ -18,14 +18,23 @@ from solvers import (
     RandomFeatures,
     Sine,
     TangentProp,
-    Torch,
     TwoLayer,
 )
 from solvers.networks import Atan, FourierMLP, Gaussian, ModifiedMLP, ResidualMLP
-from solvers.points import Points
+from solvers.operators import RBFFD
 from solvers.problems import PROBLEMS, Problem
 
-OPERATORS = {"autodiff": AutoDiff, "finite-difference": FiniteDifference, "tangent-prop": TangentProp}
+
+def _rbf_fd(order: int = 5, cache: str | None = None, backend: str = "auto") -> RBFFD:
+    return RBFFD(order=order, cache=cache, backend=backend)
+
+
+OPERATORS = {
+    "autodiff": AutoDiff,
+    "finite-difference": FiniteDifference,
+    "rbf-fd": _rbf_fd,
+    "tangent-prop": TangentProp,
+}
 NETWORKS = {
     "mlp": MLP,
     "two-layer": TwoLayer,
@@ -37,12 +46,6 @@ NETWORKS = {
 }
 SEEDED = ("random-features", "local-features", "fourier-mlp")
 """Networks with a seed of their own, the run's by default; the others draw from torch's global generator."""
-OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-    "lbfgs": torch.optim.LBFGS,
-}
 ACTIVATIONS = {
     "tanh": torch.nn.Tanh,
     "sine": Sine,
@@ -112,70 +115,8 @@ def build_operator(config: RunConfig):
     return _build("operator", OPERATORS, config.operator)
 
 
-def build_optimizer(config: RunConfig) -> Torch:
-    """Return the configured optimizer; `decay` and `decay_every` make a staircase of the learning rate.
-
-    Args:
-        config: of the run.
-
-    Returns:
-        The optimizer.
-
-    Raises:
-        UsageError: no optimizer, unknown name or option.
-    """
-    section = config.optimizer
-    if section is None or config.training is None:
-        raise UsageError(
-            f"network {config.network.name!r} is trained: expected the sections [optimizer] and [training]"
-        )
-    options = section.options
-    decay, every = options.pop("decay", None), options.pop("decay_every", None)
-    if (decay is None) != (every is None):
-        raise UsageError("keys 'optimizer.decay' and 'optimizer.decay_every' come together, one is missing")
-    factory = _named("optimizer", OPTIMIZERS, section)
-    scheduler = None
-    if decay is not None:
-        numbers = type(decay) in (int, float) and type(every) is int
-        if not (numbers and decay > 0 and every >= 1):
-            raise UsageError(f"[optimizer] expected decay > 0 and decay_every >= 1 steps, came {decay!r} and {every!r}")
-        scheduler = partial(torch.optim.lr_scheduler.StepLR, step_size=every, gamma=decay)
-    try:
-        optimizer = Torch(factory, scheduler=scheduler, **options)
-        _try_out(optimizer)
-    except (TypeError, ValueError, IndexError, RuntimeError, AttributeError, ZeroDivisionError) as error:
-        raise UsageError(f"[optimizer] {error}; torch.optim.{factory.__name__}, decay and decay_every") from None
-    return optimizer
-
-
-def _try_out(optimizer: Torch) -> None:
-    """Take two steps on a parabola: torch looks at some values only then, and a file would have been made before."""
-    state = optimizer.init(torch.ones(2))
-    for _ in range(2):
-        state, _info = optimizer.step(lambda v: SimpleNamespace(value=v.square().sum(), gradient=2 * v), state)
-
-
-def build_points(config: RunConfig, problem: Problem) -> Points:
-    """Return the configured collocation points.
-
-    Args:
-        config: of the run.
-        problem: gives the domain.
-
-    Returns:
-        Points in float64 on the CPU.
-    """
-    return problem.sample(seed=config.seed, **config.points.model_dump(exclude_none=True))
-
-
-def _named(kind: str, table: Mapping[str, Callable], section: Section) -> Callable:
-    if section.name not in table:
-        raise UsageError(f"unknown {kind} {section.name!r}; expected {choice(section.name, table)}")
-    return table[section.name]
-
-
 def _build(kind: str, table: Mapping[str, Callable], section: Section, given: Mapping[str, object] | None = None):
-    factory = _named(kind, table, section)
+    factory = look_up(kind, table, section.name)
     given = dict(given or {})
     parameters = inspect.signature(factory).parameters
     known = [name for name in parameters if name not in given or name == "activation"]

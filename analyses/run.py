@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +12,14 @@ import torch
 from analyses.config import RunConfig, TrainingSection, UsageError
 from analyses.construction import build_network, build_operator, build_optimizer, build_points, build_problem
 from analyses.terminal import error_text, say
-from solvers import Every, RandomFeatures, ResidualBasedAttention, Torch, solve_least_squares, train
+from solvers import Every, RandomFeatures, ResidualBasedAttention, solve_least_squares, train
+from solvers.discrete_solution import solve_on_nodes
 from solvers.objective import Objective
+from solvers.operators import RBFFD, Operator
+from solvers.optimizers import Optimizer
+from solvers.points import Points
 from solvers.probes import Probe, activations, lr_cut, standard_probes
+from solvers.problems import Problem
 from solvers.spectra_probe import jacobian_spectrum
 
 
@@ -59,6 +66,7 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
         )
     optimizer = build_optimizer(config)
     attention = ResidualBasedAttention(**config.attention.model_dump()) if config.attention else None
+    direct = _direct_solve(problem, points, operator)
     finished = train(
         problem,
         network,
@@ -70,7 +78,7 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
         attention=attention,
         record=output,
         overwrite=overwrite,
-        config={"case": config.model_dump()},
+        config={"case": _case(config), **direct},
         seed=config.seed,
         device=config.device,
         dtype=getattr(torch, config.dtype),
@@ -81,14 +89,15 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
         f"{finished.seconds:.1f} s" + (f" ({finished.reason})" if finished.reason else "")
     )
     say(
-        f"  loss {finished.loss:.2e}, relative L2 error {error_text(finished.rel_l2, problem.solution_floor)}, "
+        f"  loss {finished.loss:.2e}, relative L2 error {error_text(finished.rel_l2, problem.solution_floor)}"
+        f"{_own_error(direct)}, "
         f"recording took {finished.recording_share:.1%} of the training time"
     )
     _wrote(output)
     return Outcome(output, finished.status, finished.reason)
 
 
-def _probes(training: TrainingSection, objective: Objective, optimizer: Torch) -> tuple[Probe, ...]:
+def _probes(training: TrainingSection, objective: Objective, optimizer: Optimizer) -> tuple[Probe, ...]:
     every = None if training.every is None else Every(training.every)
     chosen = [*standard_probes(objective, training.blocks, optimizer, every)]
     if training.spectra is not None:
@@ -108,6 +117,7 @@ def _solve(config, problem, network, operator, points, output, overwrite) -> Out
             f"{what} has no meaning for random features, which are solved by least squares in float64: remove it"
         )
     options = config.least_squares.model_dump() if config.least_squares else {}
+    direct = _direct_solve(problem, points, operator)
     solution = solve_least_squares(
         problem,
         network,
@@ -116,17 +126,49 @@ def _solve(config, problem, network, operator, points, output, overwrite) -> Out
         **options,
         record=output,
         overwrite=overwrite,
-        config={"case": config.model_dump()},
+        config={"case": _case(config), **direct},
         device=config.device,
     )
     solves = "" if solution.stopped == "linear" else f", {solution.iterations} Gauss-Newton steps ({solution.stopped})"
     say(f"{config.title or problem.name}: rank {solution.rank} of {len(solution.singular_values)}{solves}")
     say(
         f"  residual {solution.residual:.2e} (with exact derivatives {solution.exact_residual:.2e}), "
-        f"relative L2 error {error_text(solution.rel_l2, problem.solution_floor)}"
+        f"relative L2 error {error_text(solution.rel_l2, problem.solution_floor)}{_own_error(direct)}"
     )
     _wrote(output)
     return Outcome(output, "complete")
+
+
+def _case(config: RunConfig) -> dict[str, object]:
+    """Return the configuration for the record: where this machine keeps its weights is nobody else's business."""
+    case = config.model_dump()
+    case["operator"].pop("cache", None)
+    return case
+
+
+def _direct_solve(problem: Problem, points: Points, operator: Operator) -> dict[str, dict[str, float]]:
+    """Solve the discretisation without a network where it is square, and return what the record says of it."""
+    if not isinstance(operator, RBFFD):
+        return {}
+    rows = sum(len(rows) for rows in (points.interior, points.boundary, points.ghost))
+    times = 1 if points.times is None else len(points.times)
+    told = "" if times == 1 else f" at {times} times"
+    say(f"solving the discretisation of {problem.name} directly: order {operator.order}, {rows // times} nodes{told}")
+    start = time.perf_counter()
+    try:
+        found = solve_on_nodes(problem, points, operator)
+    except ValueError as error:
+        say(f"  no direct solve: {error}")
+        return {}
+    seconds = time.perf_counter() - start
+    say(f"  relative L2 error at the nodes {found.rel_l2:.1e}, in {seconds:.2f} s")
+    told = {"seconds": seconds, "iterations": found.iterations, "residual": found.residual}
+    return {"discretisation": told | ({"rel_l2": found.rel_l2} if math.isfinite(found.rel_l2) else {})}
+
+
+def _own_error(direct: dict[str, dict[str, float]]) -> str:
+    own = direct.get("discretisation", {}).get("rel_l2")
+    return "" if own is None else f" (the discretisation's own: {own:.1e})"
 
 
 def _wrote(path: Path) -> None:

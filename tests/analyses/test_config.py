@@ -16,6 +16,9 @@ from analyses.construction import (
 from analyses.run import run
 from dynamics import open_trajectory
 from dynamics.configuration import section
+from solvers.optimizers.lbfgs import LBFGS
+from solvers.optimizers.levenberg_marquardt import LevenbergMarquardt
+from solvers.optimizers.until import Evaluations, Stopped
 
 TRAINED = """
 [problem]
@@ -288,3 +291,156 @@ def test_a_training_records_its_spectra_where_rows_are_asked_for(tmp_path):
         assert int(tree["spectra"].attrs["rows"]) == 16 and int(tree["spectra_all"].attrs["rows"]) == 128
         assert (tree["spectra/entry_floor"].values > 0).all()
     assert load("helmholtz").training.spectra is None
+
+
+NODES = """
+[problem]
+name = "disk-poisson"
+[operator]
+name = "rbf-fd"
+order = 3
+[points]
+interior = 80
+[network]
+name = "mlp"
+widths = [8]
+[optimizer]
+name = "schedule"
+[[optimizer.stages]]
+name = "flat-lbfgs"
+history = 5
+steps = 4
+[[optimizer.stages]]
+name = "levenberg-marquardt"
+[training]
+steps = 8
+"""
+
+
+def test_nodes_and_stages_reach_the_run(written, tmp_path, capsys):
+    cached = NODES.replace("order = 3", f"order = 3\ncache = '{tmp_path / 'stencils'}'")
+    outcome = run(load(written(cached)), tmp_path / "run.h5", progress=False)
+    out = capsys.readouterr().out
+    with open_trajectory(outcome.path) as tree:
+        own, operator = section(tree, "discretisation"), section(tree, "operator")
+        config, steps = tree.attrs["config"], tree["series/loss"].sizes["step"]
+        assert section(tree, "problem")["shape"] == "Disk(center=(0.0, 0.0), radius=1.0)"
+        assert section(tree, "points")["ghost"] == section(tree, "points")["boundary"]
+        nodes = sum(section(tree, "points")[kind] for kind in ("interior", "boundary", "ghost"))
+    assert steps == 9 and f"directly: order 3, {nodes} nodes\n" in out
+    assert 0 < own["rel_l2"] < 0.5 and own["seconds"] > 0 and own["iterations"] >= 1
+    assert f"(the discretisation's own: {own['rel_l2']:.1e})" in out
+    assert operator["order"] == 3 and operator["time"].startswith("TangentProp(") and operator["nodes"] == nodes
+    assert operator["stencil"] == {"dimension": 2, "degree": 4, "exponent": 5, "size": 31}
+    assert 0 < operator["roundoff"]["xx+yy"] < 1e-9
+    assert "stencils" not in config and (tmp_path / "stencils").is_dir(), "the path is used and not recorded"
+    assert "Schedule((LBFGS(history=5" in config and "Steps(count=4)" in config and "LevenbergMarquardt(" in config
+
+
+def test_a_discretisation_that_is_not_square_is_trained_all_the_same(written, tmp_path, capsys):
+    config = load(written(NODES.replace("interior = 80", "interior = 80\nghost_layers = 2")))
+    assert run(config, tmp_path / "run.h5", progress=False).status == "complete"
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if "no direct solve" in line]
+    assert "disk-poisson: expected as many equations as unknowns" in line and "own:" not in out
+    with open_trajectory(tmp_path / "run.h5") as tree:
+        assert section(tree, "discretisation") == {}
+
+
+def test_the_optimizers_of_a_file():
+    (first, until), (second, last) = build_optimizer(load("disk-poisson")).stages
+    assert first == LBFGS() and until == Evaluations(200) and second == LevenbergMarquardt() and last == Stopped()
+    assert build_optimizer(load("poisson-lbfgs")).factory is torch.optim.LBFGS, "the name keeps its meaning"
+    assert build_optimizer(load("disk-heat")) == LBFGS()
+
+
+BOX = TRAINED.replace('"poisson-1d"', '"poisson-2d"')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOX + '[operator]\nname = "rbf-fd"\n', "came points.method = 'lhs': expected method = \"nodes\" in [points]"),
+        (NODES.replace("= 80", '= 80\nmethod = "random"'), "'rbf-fd' takes its stencils from nodes"),
+        (
+            NODES.replace("= 80", '= 80\nmethod = "lhs"'),
+            "lives on Disk(center=(0.0, 0.0), radius=1.0), expected one of",
+        ),
+        (BOX + '[points]\nmethod = "random"\n', "lives on a box, expected one of lhs, grid, nodes, came 'random'"),
+        (NODES.replace("= 80", "= 80\ntimes = 5"), "'points.times': problem 'disk-poisson' has no time, remove it"),
+        (NODES.replace("= 80", "= 80\nboundary = 5"), "'points.boundary' has no meaning with method = 'nodes'"),
+        (NODES.replace("= 80", "= 80\ninitial = 5"), "'points.initial' has no meaning with method = 'nodes'"),
+        (BOX + "[points]\nghost_layers = 1\n", "'points.ghost_layers' has no meaning with method = 'lhs'"),
+        (NODES.replace("= 80", "= 3"), "[points]"),
+        (
+            NODES.replace('"disk-poisson"', '"disk-heat"').replace("= 80", "= 80\ntimes = [0.0, 2.0]"),
+            "[points] times: expected them to start at 0.0 and end by 1.0",
+        ),
+    ],
+)
+def test_points_that_do_not_fit_are_named(written, text, message):
+    config = load(written(text))
+    with pytest.raises(UsageError) as caught:
+        build_points(config, build_problem(config))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("times", ["1", "true", "2.5", "[0.0]", '["a", "b"]'])
+def test_times_that_are_none_are_named(written, times):
+    text = NODES.replace("= 80", f"= 80\ntimes = {times}")
+    with pytest.raises(UsageError, match=r"'points.times': .*expected a number of times, 2 or more, or a list"):
+        load(written(text))
+
+
+@pytest.mark.parametrize(("times", "expected"), [("3", [0.0, 0.5, 1.0]), ("[0, 0.25]", [0.0, 0.25])])
+@pytest.mark.parametrize("problem", ["disk-heat", "heat"])
+def test_times_are_a_number_or_a_list(written, problem, times, expected):
+    text = NODES.replace("disk-poisson", problem).replace("= 80", f'= 80\nmethod = "nodes"\ntimes = {times}')
+    config = load(written(text))
+    assert build_points(config, build_problem(config)).times.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("history = 5", "histroy = 5"), "[[optimizer.stages]] 1: LBFGS has no option 'histroy'; it has history"),
+        (("history = 5", "history = 0"), "a whole number of pairs, at least 1, came history = 0"),
+        (('"flat-lbfgs"', '"flat-bfgs"'), "unknown optimizer 'flat-bfgs'; expected 'flat-lbfgs'"),
+        (('"flat-lbfgs"\nhistory = 5', '"schedule"'), "came another schedule: list its stages here"),
+        (
+            ("steps = 4", "steps = 4\nevaluations = 9"),
+            "expected one end of the stage, one of steps, evaluations, stalled",
+        ),
+        (("steps = 4", "steps = 0"), "key 'steps': expected at least one step"),
+        (("steps = 4", "evaluations = 2.5"), "key 'evaluations': expected a whole number, came 2.5"),
+        (("steps = 4", "stalled = 3"), "key 'stalled': expected [steps, factor], came 3"),
+        (("steps = 4", "stalled = [3, 0.5]"), "a factor above 1"),
+        (('name = "flat-lbfgs"\n', ""), "[[optimizer.stages]] 1: expected the name of an optimizer, one of adam"),
+        (('name = "schedule"', 'name = "schedule"\nlr = 1'), "optimizer 'schedule' has no option 'lr'"),
+        (('"flat-lbfgs"\nhistory = 5', '"adam"\nlr = -1'), "[[optimizer.stages]] 1: Invalid learning rate"),
+    ],
+)
+def test_stages_that_make_no_schedule_are_named(written, change, message):
+    config = load(written(NODES.replace(*change)))
+    with pytest.raises(UsageError) as caught:
+        build_optimizer(config)
+    assert message in str(caught.value)
+
+
+def test_a_schedule_needs_stages(written):
+    bare = TRAINED.replace('"adam"\nlr = 1e-2', '"schedule"')
+    with pytest.raises(UsageError, match=r"needs its stages, one \[\[optimizer.stages\]\] each"):
+        build_optimizer(load(written(bare)))
+    stalled = load(written(NODES.replace("steps = 4", "stalled = [50, 1.1]")))
+    assert "Stalled(steps=50, factor=1.1)" in repr(build_optimizer(stalled))
+
+
+def test_rbf_fd_goes_by_name_with_its_options(written):
+    config = load(written(NODES))
+    assert build_operator(config).order == 3
+    config = load(written(NODES.replace("order = 3", "order = 13")))
+    with pytest.raises(UsageError, match=r"'rbf-fd': expected an order of accuracy from 1 to 12, came 13"):
+        build_operator(config)
+    config = load(written(NODES.replace("order = 3", "ordr = 3")))
+    with pytest.raises(UsageError, match=r"'rbf-fd' has no option 'ordr'; expected 'order'"):
+        build_operator(config)

@@ -329,6 +329,21 @@ def test_at_the_references_floor():
     assert diagnose(run(config={"problem": {"solution_floor": None}}, rel_l2=1e-20)) == ()
 
 
+def test_an_error_that_the_discretisation_has_by_itself():
+    own = {"discretisation": {"rel_l2": 5.8e-6, "seconds": 0.1, "iterations": 2}}
+    error = np.full(ROWS, 1e-5)
+    error[-1] = np.nan
+    finding = only(run(config=own, rel_l2=error))
+    assert (finding.name, finding.severity) == ("discretisation_floor", "info")
+    assert "the error is the discretisation's: relative L2 error 1.0e-05" in finding.message
+    assert "5.8e-06" in finding.message and finding.advice == "more nodes or a higher order, not more training"
+    assert finding.evidence == {"step": STEP[-2], "rel_l2": 1e-5, "discretisation": 5.8e-6, "factor": 2.0}
+    assert names(run(config=own, rel_l2=1e-6)) == [("discretisation_floor", "info")], "below is lucky, not better"
+    assert diagnose(run(config=own, rel_l2=1.17e-5)) == ()
+    assert diagnose(run(config={"discretisation": {"seconds": 1.0}}, rel_l2=1e-9)) == ()
+    assert diagnose(run(config=own)) == ()
+
+
 UNMET = np.outer(np.where(STEP < 10, 2.0, 0.9), [1.0, 1e-3])
 
 
