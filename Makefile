@@ -45,13 +45,14 @@ lint: $(READY) ## check style, docstrings and who imports whom
 	@$(RUN) -m ruff format --check .
 	@$(VENV)/bin/lint-imports --no-cache
 
-bench: $(READY) ## measure everything, over an hour; results in analyses/benchmarks/ and analyses/reproduce/
+bench: $(READY) ## measure everything, over three hours; results in analyses/benchmarks/ and analyses/reproduce/
 	@$(RUN) -m analyses.benchmarks.recording --json analyses/benchmarks/recording.json
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.derivatives --json analyses/benchmarks/derivatives.json \
 	  --figure analyses/figures/derivatives.png
-	@for name in block_gradients drivers failures random_features spectra tall trusted; do \
+	@for name in block_gradients drivers failures optimizers random_features rbf_fd spectra tall trusted; do \
 	  OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.$$name --json analyses/benchmarks/$$name.json || exit 1; \
 	done
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce ad-vs-fd --output analyses/reproduce/results/ad-vs-fd --overwrite
+	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce dt-pinn --output analyses/reproduce/results/dt-pinn --overwrite
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce total-diffusion --overwrite \
 	  --output analyses/reproduce/results/total-diffusion $(if $(PINNSCOPE_SHARED),--logs $(PINNSCOPE_SHARED)/published_runs)

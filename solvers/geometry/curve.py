@@ -8,10 +8,10 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
-from solvers.geometry.arclength import ABSCISSAE, WEIGHTS, equispaced, integrals
+from solvers.geometry.arclength import equispaced, integrals
 from solvers.geometry.boundary import Boundary
 from solvers.geometry.path import path_of_function, path_of_points
-from solvers.geometry.segments import crossing
+from solvers.geometry.segments import cross, crossing
 from solvers.geometry.shape import Shape
 from solvers.geometry.spacing import Spacing, spacing_at
 
@@ -66,12 +66,16 @@ class Curve(Shape):
         closed = np.concatenate([velocity, velocity[:1]])
         self._tangent = CubicSpline(np.concatenate([t, [t[0] + 1]]), closed, bc_type="periodic")
         self._bend = self._tangent.derivative()
-        area = _integral(lambda t: _cross(path.position(t) - self._samples[0], path.velocity(t)), path.knots) / 2
+        widths = np.diff(path.knots)
+        twice = integrals(
+            lambda t: cross(path.position(t) - self._samples[0], path.velocity(t)), path.knots[:-1], widths
+        )
+        area = float(twice.sum()) / 2
         self._area, self._orientation = abs(area), np.sign(area)
         self._normals = self._outward(velocity)
         speed = np.linalg.norm(velocity, axis=1)
-        self._curvature = float((np.abs(_cross(velocity, self._bend(t))) / speed**3).max())
-        self._length = float(integrals(self._speed, path.knots[:-1], np.diff(path.knots)).sum())
+        self._curvature = float((np.abs(cross(velocity, self._bend(t))) / speed**3).max())
+        self._length = float(integrals(self._speed, path.knots[:-1], widths).sum())
         self._gap = self._length / SAMPLES
         self.band = max(8 * self._gap, min(64 * self._gap, self._reach() / 2))
 
@@ -88,7 +92,7 @@ class Curve(Shape):
     def _refuse_bad(self) -> None:
         chords = np.roll(self._samples, -1, axis=0) - self._samples
         before = np.roll(chords, 1, axis=0)
-        turns = np.abs(np.arctan2(_cross(before, chords), (before * chords).sum(axis=1)))
+        turns = np.abs(np.arctan2(cross(before, chords), (before * chords).sum(axis=1)))
         if pair := crossing(self._samples):
             where = self._samples[pair[0]].tolist()
             raise ValueError(
@@ -210,14 +214,3 @@ class Curve(Shape):
     def _outward(self, velocity: np.ndarray) -> np.ndarray:
         normal = self._orientation * np.stack([velocity[:, 1], -velocity[:, 0]], axis=1)
         return normal / np.linalg.norm(normal, axis=1, keepdims=True)
-
-
-def _integral(density: Callable, knots: np.ndarray) -> float:
-    """Return the integral of a density of either sign over all panels."""
-    widths = np.diff(knots)
-    values = density((knots[:-1, None] + widths[:, None] * ABSCISSAE).ravel()).reshape(-1, len(ABSCISSAE))
-    return float(widths @ (values @ WEIGHTS))
-
-
-def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]

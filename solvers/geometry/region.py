@@ -134,6 +134,21 @@ class Region:
         distance, reach = self._distance(points)
         return distance.abs() > reach
 
+    def inward(self, points: Tensor, normals: Tensor) -> Tensor:
+        """Return a mask of the boundary points whose normal leads into the region.
+
+        Args:
+            points: (n, axes) on the boundary.
+            normals: (n, axes).
+
+        Returns:
+            (n,) bool.
+        """
+        step = 1e-3 * max(high - low for low, high in zip(self.shape.lower, self.shape.upper, strict=True))
+        ahead, _ = self._distance(points + step * normals)
+        behind, _ = self._distance(points - step * normals)
+        return ahead < behind
+
     def grid(self, shape: Sequence[int]) -> Tensor:
         """Return the points of a uniform grid of the bounding box that lie in the closed region.
 

@@ -11,6 +11,19 @@ COLLINEAR = 1e-12
 """Area of a triangle, over the square of the chain's size, below which its corners lie on a line."""
 
 
+def cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Return u_x v_y - u_y v_x of vectors in the plane.
+
+    Args:
+        u: (n, 2).
+        v: (n, 2).
+
+    Returns:
+        (n,).
+    """
+    return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+
+
 def signed_distance(x: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Return the distance to a closed chain of segments, negative where it winds round an odd number of times.
 
@@ -97,13 +110,9 @@ def _meet(a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndar
     after, before = j == i + 1, (i == 0) & (j == count - 1)
     # Neighbours share a corner: they meet elsewhere where the second runs back along the first.
     p, q = b[i] - a[i], b[j] - a[j]
-    folds = (np.abs(_cross(p, q)) <= small) & ((p * q).sum(axis=1) < 0)
-    sides = [_cross(b[m] - a[m], point - a[m]) for m, point in ((i, a[j]), (i, b[j]), (j, a[i]), (j, b[i]))]
+    folds = (np.abs(cross(p, q)) <= small) & ((p * q).sum(axis=1) < 0)
+    sides = [cross(b[m] - a[m], point - a[m]) for m, point in ((i, a[j]), (i, b[j]), (j, a[i]), (j, b[i]))]
     sides = [np.where(np.abs(side) <= small, 0.0, np.sign(side)) for side in sides]
     # Segments on one line have no sides; they meet, since their boxes do.
     apart = (sides[0] * sides[1] > 0) | (sides[2] * sides[3] > 0)
     return np.where(after | before, folds, ~apart)
-
-
-def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]

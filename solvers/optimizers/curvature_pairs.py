@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from scipy.linalg import solve_triangular
+from scipy.linalg.blas import dtrsv
 from torch import Tensor
 
 
@@ -67,15 +67,21 @@ class CurvaturePairs:
             (count, 2): s_i v and y_i v, the oldest pair first.
         """
         found = torch.mv(self.flat, vector).cpu().numpy().reshape(-1, 2)
-        return np.roll(found, -self.oldest, axis=0)
+        return self._turned(found, self.oldest)
 
-    def add(self, s: Tensor, y: Tensor, products: np.ndarray) -> None:
+    @staticmethod
+    def _turned(rows: np.ndarray, first: int) -> np.ndarray:
+        """Return the rows from one on, then those before it: between the order of age and that of the buffer."""
+        return np.concatenate([rows[first:], rows[:first]])
+
+    def add(self, s: Tensor, y: Tensor, products: np.ndarray, curvature: float | None = None) -> None:
         """Take a pair in, in place of the oldest one where the buffer is full.
 
         Args:
             s: (parameters,) float64, the step.
             y: (parameters,) float64, the change of the gradient; s y > 0.
             products: (count, 2) of the pairs so far with y.
+            curvature: s y, where it is known.
         """
         slot = self.count
         if self.count == self.history:
@@ -88,7 +94,7 @@ class CurvaturePairs:
         last = self.count
         self.sy[:last, last] = products[:, 0]
         self.yy[:last, last] = self.yy[last, :last] = products[:, 1]
-        self.sy[last, last], self.yy[last, last] = float(s @ y), float(y @ y)
+        self.sy[last, last], self.yy[last, last] = float(s @ y) if curvature is None else curvature, float(y @ y)
         self.count += 1
 
     def direction(self, gradient: Tensor, products: np.ndarray) -> Tensor:
@@ -106,10 +112,11 @@ class CurvaturePairs:
             return -gradient
         upper, yy = self.sy[:count, :count], self.yy[:count, :count]
         gamma = upper[-1, -1] / yy[-1, -1]
-        alpha = solve_triangular(upper, products[:, 0], check_finite=False)
+        # BLAS itself: the checks of its wrappers take longer than a solve of this size. R^T is R in Fortran's order.
+        alpha = dtrsv(upper.T, products[:, 0], lower=1, trans=1)
         right = upper.diagonal() * alpha + gamma * (yy @ alpha - products[:, 1])
-        delta = solve_triangular(upper, right, trans="T", check_finite=False)
-        weights = np.roll(np.stack([-delta, gamma * alpha], axis=1), self.oldest, axis=0).reshape(-1)
+        delta = dtrsv(upper.T, right, lower=1)
+        weights = self._turned(np.stack([-delta, gamma * alpha], axis=1), count - self.oldest).reshape(-1)
         return torch.addmv(gradient, self.flat.T, torch.from_numpy(weights).to(gradient.device), beta=-gamma)
 
     def to_arrays(self) -> dict[str, np.ndarray]:

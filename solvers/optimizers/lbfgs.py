@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from solvers.optimizers.curvature_pairs import CurvaturePairs
-from solvers.optimizers.line import Line
+from solvers.optimizers.line import Line, largest
 from solvers.optimizers.line_search import Search, StrongWolfe
 from solvers.optimizers.optimizer import Objective, StepInfo
 from solvers.optimizers.options import NamedOptions
@@ -153,21 +153,21 @@ class LBFGS(NamedOptions):
             The state and what happened.
         """
         line = Line(objective, state.vector)
-        value, gradient = line.value, line.gradient
-        if not (math.isfinite(value) and bool(torch.isfinite(gradient).all())):
+        if not (math.isfinite(line.value) and math.isfinite(line.size)):
             return state, StepInfo(stopped="the loss or its gradient is not finite: nothing to descend on")
-        state.plateau.start(value)
-        if self._small(gradient):
+        state.plateau.start(line.value)
+        if self._small(line.gradient):
             return state, StepInfo(stopped=self._reason("gradient"))
-        known = state.gradient.shape == gradient.shape and torch.equal(gradient, state.gradient)
-        products = state.products if known else state.pairs.products(gradient)
+        known = state.gradient.shape == line.gradient.shape and torch.equal(line.gradient, state.gradient)
+        products = state.products if known else state.pairs.products(line.gradient)
         search = self._search(line, state.pairs, products)
         line.settle(search.trial.step)
         if search.trial.step == 0:
-            state.gradient = gradient[:0]
+            state.gradient = state.gradient[:0]
             return state, StepInfo(stopped=_no_decrease(state.vector.dtype))
-        self._learn(state, line, products)
-        return state, StepInfo(stopped=self._ended(state, line), step_length=search.trial.step)
+        moved = line.displacement
+        self._learn(state, line, moved, products)
+        return state, StepInfo(stopped=self._ended(state, line, moved), step_length=search.trial.step)
 
     def _search(self, line: Line, pairs: CurvaturePairs, products: np.ndarray) -> Search:
         """Return the search along the quasi-Newton direction, else along steepest descent without any pairs."""
@@ -183,30 +183,31 @@ class LBFGS(NamedOptions):
         start = line.aim(-line.gradient)
         return wolfe(line, start, min(1.0, 1 / float(line.gradient.abs().sum())), line.smallest)
 
-    def _learn(self, state: LBFGSState, line: Line, products: np.ndarray) -> None:
+    def _learn(self, state: LBFGSState, line: Line, s: Tensor, products: np.ndarray) -> None:
         """Take in the pair of the step just made, where its curvature is positive beyond rounding."""
-        s, y, after = line.displacement, line.latest_gradient - line.gradient, line.latest_gradient
+        after = line.latest_gradient
+        y = after - line.gradient
         kept, pairs = products[: state.pairs.count], state.pairs
         ahead = pairs.products(after)
-        sizes = [float(torch.linalg.vector_norm(each)) for each in (s, line.gradient, after)]
-        if float(s @ y) > 10 * EPS * sizes[0] * max(sizes[1:]):
+        curvature, length = float(s @ y), float(torch.linalg.vector_norm(s))
+        if curvature > 10 * EPS * length * max(line.size, float(torch.linalg.vector_norm(after))):
             dropped = pairs.count == pairs.history
-            pairs.add(s, y, ahead - kept)
+            pairs.add(s, y, ahead - kept, curvature)
             newest = np.array([[float(s @ after), float(y @ after)]])
             ahead = np.concatenate([ahead[1:] if dropped else ahead, newest])
         state.gradient, state.products = after, ahead
 
-    def _ended(self, state: LBFGSState, line: Line) -> str | None:
+    def _ended(self, state: LBFGSState, line: Line, moved: Tensor) -> str | None:
         """Return why another step would change nothing, or None."""
         flat = state.plateau.reached(line.latest.value, self.tolerance_change)
         if self._small(state.gradient):
             return self._reason("gradient")
-        if float(line.displacement.abs().max()) <= self.tolerance_step * float(line.start.abs().max()):
+        if largest(moved) <= self.tolerance_step * line.extent:
             return self._reason("step")
         return flat
 
     def _small(self, gradient: Tensor) -> bool:
-        return float(gradient.abs().max()) <= self.tolerance_gradient
+        return largest(gradient) <= self.tolerance_gradient
 
     def _reason(self, kind: str) -> str:
         return f"{kind} below tolerance_{kind} = {getattr(self, f'tolerance_{kind}'):g}"

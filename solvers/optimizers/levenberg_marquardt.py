@@ -59,8 +59,9 @@ class LevenbergMarquardt(NamedOptions):
     J^T alone, never for a Jacobian. Where rounding leaves the matrix indefinite mu is raised. Everything is computed in
     float64; a float32 loss works and ends higher, where the rounding of its residual, 1e-7 of it, hides the decrease.
 
-    The run ends, with the reason in `StepInfo.stopped`, where the gradient or the step falls below its tolerance, and
-    where mu has grown too large. A step that is rejected throughout puts the vector back exactly.
+    The run ends, with the reason in `StepInfo.stopped`, where the gradient or the step falls below its tolerance, after
+    10 steps that together lower the loss by less than `tolerance_change`, and where mu has grown too large. A step that
+    is rejected throughout puts the vector back exactly.
 
     Args:
         damping: first mu, over the trace of J^T J.
@@ -79,7 +80,8 @@ class LevenbergMarquardt(NamedOptions):
     Source: H. B. Nielsen, Damping parameter in Marquardt's method, IMM-REP-1999-05, DTU; M. K. Transtrum,
         J. P. Sethna, arXiv 1201.5885, for the acceleration.
 
-    Cost: a step takes one Gram matrix, an n^3 / 3 factorisation and a loss a trial, n the smaller side.
+    Cost: a step takes one Gram matrix; a trial an n^3 / 3 factorisation, n the smaller side, two losses and in the dual
+        form two products with J^T. On 828 nodes of the disk and 4 layers of 50, 0.08 s.
 
     Example:
         >>> from types import SimpleNamespace

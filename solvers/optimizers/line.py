@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -65,14 +66,24 @@ class Line:
         Returns:
             False also for what is not finite.
         """
-        size = float(torch.linalg.vector_norm(self.gradient)) * float(torch.linalg.vector_norm(self.direction))
+        size = self.size * float(torch.linalg.vector_norm(self.direction))
         return math.isfinite(size) and start.slope < -torch.finfo(torch.float64).eps * size
+
+    @cached_property
+    def size(self) -> float:
+        """2-norm of the gradient at x."""
+        return float(torch.linalg.vector_norm(self.gradient))
+
+    @cached_property
+    def extent(self) -> float:
+        """Largest entry of x."""
+        return largest(self.start)
 
     @property
     def smallest(self) -> float:
         """The step that moves the largest entry of the vector by its rounding."""
-        largest = float(self.direction.abs().max())
-        return torch.finfo(self.vector.dtype).eps * float(self.start.abs().max()) / largest if largest else 0.0
+        reach = largest(self.direction)
+        return torch.finfo(self.vector.dtype).eps * self.extent / reach if reach else 0.0
 
     def __call__(self, step: float) -> Trial:
         """Evaluate the loss at x + t d.
@@ -103,3 +114,15 @@ class Line:
     def displacement(self) -> Tensor:
         """How far the vector really is from x, rounding included, (parameters,) float64."""
         return self.vector.double() - self._from
+
+
+def largest(vector: Tensor) -> float:
+    """Return the largest absolute entry of a vector.
+
+    Args:
+        vector: 1-D.
+
+    Returns:
+        Its maximum norm.
+    """
+    return float(vector.abs().max())

@@ -81,9 +81,8 @@ class NormalEquations:
             ValueError: matrices that would take more.
         """
         evaluation = objective(vector)
-        # Copies, as the gradient: an objective may write the next values over its own.
-        residual = evaluation.scaled_residual.detach().to(torch.float64, copy=True)
-        gradient = evaluation.gradient.detach().to(torch.float64, copy=True)
+        residual = evaluation.scaled_residual.detach().double()
+        gradient = evaluation.gradient.detach().double()
         rows, columns = len(residual), len(vector)
         if form == "auto":
             form = "dual" if rows < columns else "primal"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
+from numbers import Real
 
 
 class NamedOptions:
-    """Base of frozen dataclasses that refuse an unknown option and name those that there are.
+    """Base of frozen dataclasses that refuse an unknown option, naming those that there are, and what is no number.
 
     Example:
         >>> from solvers.optimizers.lbfgs import LBFGS
@@ -27,11 +28,15 @@ class NamedOptions:
             The object, still without its fields.
 
         Raises:
-            ValueError: an option that the class does not have.
+            ValueError: an option that the class does not have, something else in place of a number.
         """
         if unknown := sorted(set(options) - {field.name for field in fields(cls)}):
             known = ", ".join(field.name for field in fields(cls))
             raise ValueError(f"{cls.__name__} has no option {unknown[0]!r}; it has {known}")
+        numbers = {field.name for field in fields(cls) if isinstance(field.default, (int, float))}
+        for name, value in {**dict(zip((field.name for field in fields(cls)), given, strict=False)), **options}.items():
+            if name in numbers and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise ValueError(f"{cls.__name__}: expected a number, came {name} = {value!r}")
         return super().__new__(cls)
 
     def _require(self, names: Iterable[str], accepted: bool, expected: str) -> None:

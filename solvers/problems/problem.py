@@ -213,6 +213,13 @@ class Problem:
 
     def _check_faces(self, points: Points) -> None:
         """Refuse boundary points off the boundary, initial points off the initial time, periodic faces not paired."""
+        if len(points.normals) and not isinstance(self.domain, Box):
+            inward = self.domain.inward(points.boundary, points.normals)
+            if inward.any():
+                raise ValueError(
+                    f"{int(inward.sum())} normals of {self.name} lead inwards, such as that of boundary point "
+                    f"{int(inward.nonzero()[0])}: expected outward ones, turn their signs"
+                )
         inside = self.domain.off_boundary(points.boundary)
         if inside.any():
             where = points.boundary[inside][0].tolist()

@@ -2,6 +2,6 @@
 
 from solvers.stencils.neighbours import nearest
 from solvers.stencils.recipe import Recipe
-from solvers.stencils.weights import rounding, stencil_weights
+from solvers.stencils.weights import stencil_weights
 
-__all__ = ["Recipe", "nearest", "rounding", "stencil_weights"]
+__all__ = ["Recipe", "nearest", "stencil_weights"]

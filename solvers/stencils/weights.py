@@ -98,26 +98,6 @@ def stencil_weights(
     return index, weights
 
 
-def rounding(weights: np.ndarray, dtype: type = np.float64) -> np.ndarray:
-    """Return the noise floor of weights: the error of a derivative per unit of rounded values.
-
-        eps max_i sum_j |w_ij|
-
-    Args:
-        weights: (..., N, n) rows of weights.
-        dtype: of the values that they multiply, np.float32 or np.float64.
-
-    Returns:
-        (...) one number an operator.
-
-    Example:
-        >>> float(rounding(np.array([[1.0, -2.0, 1.0]]))) == 4 * 2.0**-52
-        True
-    """
-    rows = np.abs(weights).sum(axis=-1)
-    return np.finfo(dtype).eps * rows.max(axis=-1, initial=0.0)
-
-
 def _solved(
     nodes: np.ndarray, targets: np.ndarray, index: np.ndarray, recipe: Recipe, operators: Sequence[Operator]
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -300,3 +300,14 @@ def test_box_problems_train_on_scattered_nodes(problem, layers):
     for step in steps(problem, MLP(2, [20, 20]), RBFFD(order=3), adam, points=nodes.points(), steps=60):
         losses.append(step.loss)
     assert losses[-1] < losses[0] / 3
+
+
+@pytest.mark.parametrize("make", [holed_poisson, disk_heat])
+def test_normals_that_lead_inwards_are_refused(make):
+    problem = make()
+    points = problem.sample(interior=200)
+    problem.check(points)
+    normals = points.normals.clone()
+    normals[5] *= -1
+    with pytest.raises(ValueError, match=r"1 normals of .* lead inwards, such as that of boundary point 5: .*turn"):
+        problem.check(replace(points, normals=normals))

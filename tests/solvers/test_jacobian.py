@@ -9,6 +9,7 @@ from solvers import MLP, AutoDiff, FiniteDifference, Points, TangentProp, proble
 from solvers.jacobian import directional, jacobian
 from solvers.objective import Objective
 from solvers.problems import Coefficient, Problem
+from solvers.tangent_kernel import tangent_kernel
 
 OPERATORS = {
     "nested": AutoDiff(),
@@ -133,3 +134,14 @@ def test_residuals_without_columns_are_refused(operator):
     plan, network, parameters = setting(operator, NETWORKS["mlp"])
     with pytest.raises(ValueError, match=r"shape \(points, equations\), came \(11,\) at 11 points: keep columns"):
         jacobian(plan, network, lambda jet: jet["laplacian"][:, 0], parameters)
+
+
+@pytest.mark.parametrize("count", [1, 128, 300])
+def test_the_tangent_kernel_is_whole_whatever_the_number_of_its_blocks(count):
+    network = MLP(2, [5, 4]).double()
+    network[2].bias.requires_grad_(False)
+    plan = TangentProp().plan(Points(torch.rand(count, 2, dtype=torch.float64), axes=("x", "y")), [""])
+    parameters = [each for each in network.parameters() if each.requires_grad]
+    rows = jacobian(plan, network, lambda jet: jet[""], parameters)
+    found = tangent_kernel(plan, network, parameters)
+    assert torch.allclose(found, rows @ rows.T, rtol=1e-12, atol=1e-14)

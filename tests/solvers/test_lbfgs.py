@@ -187,6 +187,15 @@ def test_nothing_moves_where_the_gradient_is_zero(function):
     assert vector.tolist() == [3.0, 3.0] and objective.count == 1
 
 
+def test_a_step_after_the_last_one_stops_again():
+    objective = smooth(lambda x: (x - 3).square().sum())
+    vector, infos, state = run(LBFGS(), objective, [1.0, 5.0])
+    at, count = vector.clone(), objective.count
+    _, again = LBFGS().step(objective, state)
+    assert again.stopped == infos[-1].stopped == "gradient below tolerance_gradient = 1e-12"
+    assert torch.equal(vector, at) and objective.count == count
+
+
 class Lying:
     """A bowl whose gradient points the wrong way."""
 
@@ -348,6 +357,7 @@ def test_a_state_of_another_network_is_refused():
     [
         ({"memory": 10}, "LBFGS has no option 'memory'; it has history, max_evaluations, decrease, curvature"),
         ({"history": 0}, "a whole number of pairs, at least 1, came history = 0"),
+        ({"history": "ten"}, "LBFGS: expected a number, came history = 'ten'"),
         ({"history": 2.5}, "a whole number of pairs"),
         ({"max_evaluations": 0}, "at least one evaluation a search"),
         ({"decrease": 0.95}, "0 < decrease < 1/2 and decrease < curvature < 1, came decrease = 0.95, curvature = 0.9"),

@@ -198,8 +198,8 @@ def test_standard_problems_reach_their_minima_as_soon_as_scipy_does(capsys):
         ratios.append(plain / theirs.nfev)
         jacobians.append((first, second))
         lines.append(
-            f"{problem.name:21s} {value:10.3e}; evaluations: plain {plain:3d}, scipy {theirs.nfev:3d}; Jacobians: plain "
-            f"{first:3d}, accelerated {second:3d}"
+            f"{problem.name:21s} {value:10.3e}; evaluations: plain {plain:3d}, scipy {theirs.nfev:3d}; Jacobians: "
+            f"plain {first:3d}, accelerated {second:3d}"
         )
     shares = [second / first for first, second in jacobians]
     with capsys.disabled():
@@ -340,6 +340,7 @@ def test_matrices_that_do_not_fit_are_refused(form, rows, columns, message, monk
         ({"form": "both"}, "one of 'auto', 'primal', 'dual', came form = 'both'"),
         ({"damping": 0.0}, "0 < damping < max_damping, shares of the trace, came damping = 0.0"),
         ({"max_damping": 1e-4}, "came damping = 0.001, max_damping = 0.0001"),
+        ({"acceleration": True}, "LevenbergMarquardt: expected a number, came acceleration = True"),
         ({"acceleration": -1.0}, "a ratio of lengths, at least 0, came acceleration = -1.0"),
         ({"max_rejections": -1}, "a number of rejections, at least 0"),
         ({"tolerance_change": -1.0}, "a tolerance of at least 0, came tolerance_change = -1.0"),

@@ -14,6 +14,7 @@ from dynamics import open_trajectory, validate
 from dynamics.recorder import Recorder
 from solvers import MLP, AutoDiff, Every, FiniteDifference, Probe, ResidualBasedAttention, Torch, probes, steps, train
 from solvers.device import available
+from solvers.optimizers import LBFGS, FlatParameters, LevenbergMarquardt
 from solvers.problems import burgers, helmholtz, poisson_1d
 
 ADAM = Torch(torch.optim.Adam, lr=5e-3)
@@ -271,6 +272,42 @@ def test_lbfgs_records_every_evaluation(tmp_path):
             assert each["step_length"].values[rows][0] == 0.0
             lengths = each["step_length"].values[rows]
             assert np.abs(lengths - series["update_norm"].values[step]).min() <= 1e-12
+
+
+@pytest.mark.parametrize("search", [LBFGS(), LBFGS(max_evaluations=2), LBFGS(tolerance_gradient=1e9)])
+def test_a_search_that_ends_where_the_next_step_begins_is_recorded_once(search, tmp_path, monkeypatch):
+    problem, network, points = small()
+    made, gradient = [], FlatParameters.gradient
+    monkeypatch.setattr(FlatParameters, "gradient", lambda *given: made.append(1) or gradient(*given))
+    run = train(problem, network, AutoDiff(), search, points=points, steps=7, record=tmp_path / "run.h5", probes=[])
+    with open_trajectory(run.path) as trajectory:
+        series = {name: each.values for name, each in trajectory["series"].data_vars.items()}
+        each = {name: each.values for name, each in trajectory["evaluations"].data_vars.items()}
+        of_step = trajectory["evaluations"]["step"].values
+    stops = search.tolerance_gradient > 1
+    assert run.step == (1 if stops else 7) and len(made) == len(of_step) == series["evaluations"][-1]
+    assert np.isfinite(series["gradient_norm"]).all()
+    assert (each["loss"][0], each["gradient_norm"][0]) == (series["loss"][0], series["gradient_norm"][0])
+    assert (each["step_length"] == 0).tolist() == [True] + [False] * (len(of_step) - 1)
+    for step in range(0 if stops else 7):
+        last = np.flatnonzero(of_step == step)[-1]
+        assert each["loss"][last] == series["loss"][step + 1]
+        assert each["gradient_norm"][last] == series["gradient_norm"][step + 1]
+        assert each["step_length"][last] == series["update_norm"][step]
+
+
+def test_levenberg_marquardt_records_one_gradient_a_step(tmp_path):
+    problem, network, points = small()
+    run = train(problem, network, AutoDiff(), LevenbergMarquardt(), points=points, steps=5, record=tmp_path / "run.h5")
+    with open_trajectory(run.path) as trajectory:
+        series, each = trajectory["series"], trajectory["evaluations"]
+        assert each["step"].values.tolist() == list(range(5))
+        assert each["loss"].values.tolist() == series["loss"].values[:-1].tolist()
+        assert each["gradient_norm"].values.tolist() == series["gradient_norm"].values[:-1].tolist()
+        # A trial takes the residual ahead and the loss; going back to the start computes neither.
+        counts = series["evaluations"].values
+        made = np.diff(counts)
+        assert counts[0] % 2 == 1 and (made[:-1] % 2 == 0).all() and (made[:-1] > 0).all() and made[-1] == 0
 
 
 def test_the_gradient_norm_is_that_of_the_row_however_lbfgs_ended_the_last_step(tmp_path):
