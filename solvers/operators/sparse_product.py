@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -46,7 +47,7 @@ class SparseProduct:
         self.matrix = _narrow(matrix, like)
         self.transpose = _narrow(scipy.sparse.csr_array(matrix.T), like)
         self.backend = self._choose(backend, like)
-        self._multiply = _MULTIPLIERS[self.backend](self.matrix, self.transpose, like)
+        self._multiply = MULTIPLIERS[self.backend](self.matrix, self.transpose, like)
 
     def __repr__(self) -> str:
         rows, columns = self.shape
@@ -91,7 +92,7 @@ class SparseProduct:
     def _seconds(self, backend: str, like: Tensor) -> float:
         """Return the time of a product and its adjoint; one that a broken installation refuses takes for ever."""
         try:
-            multiply = _MULTIPLIERS[backend](self.matrix, self.transpose, like)
+            multiply = MULTIPLIERS[backend](self.matrix, self.transpose, like)
             given, back = (like.new_ones(size, 1) for size in (self.shape[1], self.shape[0]))
             multiply(given, False), multiply(back, True)
             torch.cuda.synchronize(like.device)
@@ -167,7 +168,10 @@ def _scipy(matrix, transpose, like: Tensor) -> Multiply:
 def _torch(matrix, transpose, like: Tensor) -> Multiply:
     def moved(part):
         arrays = (torch.from_numpy(array).to(like.device) for array in (part.indptr, part.indices, part.data))
-        return torch.sparse_csr_tensor(*arrays, size=part.shape)
+        with warnings.catch_warnings():
+            # Once a process torch says that its CSR tensors are in beta; of them, only the product is used here.
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+            return torch.sparse_csr_tensor(*arrays, size=part.shape, check_invariants=False)
 
     own, other = moved(matrix), moved(transpose)
     return lambda values, transposed: (other if transposed else own) @ values
@@ -192,4 +196,5 @@ def _cupy(matrix, transpose, like: Tensor) -> Multiply:
     return multiply
 
 
-_MULTIPLIERS = {"scipy": _scipy, "torch": _torch, "cupy": _cupy}
+MULTIPLIERS = {"scipy": _scipy, "torch": _torch, "cupy": _cupy}
+"""Backend -> function (matrix, transpose, like) that prepares products by either."""

@@ -18,7 +18,7 @@ from solvers.networks import MLP
 from solvers.objective import Objective
 from solvers.operators import RBFFD, AutoDiff, FiniteDifference, TangentProp
 from solvers.operators.node_set import NodeSet
-from solvers.operators.sparse_product import SparseProduct
+from solvers.operators.sparse_product import MULTIPLIERS, SparseProduct
 from solvers.points import EQUATION, Points
 from solvers.problems.conditions import dirichlet, initial_value, robin
 from solvers.problems.problem import Problem
@@ -517,6 +517,14 @@ def test_on_a_device_the_product_is_that_of_the_cpu(cuda, backend):
     assert torch.allclose(result.cpu(), here)
     (gradient,) = torch.autograd.grad(result.sum(), there)
     assert torch.allclose(gradient.cpu(), torch.from_numpy(random_matrix().T @ np.ones((30, 3))))
+
+
+def test_the_product_of_torch_is_that_of_scipy():
+    values, back = torch.randn(20, 3, dtype=torch.float64), torch.randn(30, 2, dtype=torch.float64)
+    product = SparseProduct(random_matrix(), values)
+    multiply = MULTIPLIERS["torch"](product.matrix, product.transpose, values)
+    assert torch.allclose(multiply(values, False), product.multiply(values, False))
+    assert torch.allclose(multiply(back, True), product.multiply(back, True))
 
 
 def test_the_cpu_has_no_cupy():
