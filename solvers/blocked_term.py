@@ -13,7 +13,7 @@ from torch.func import vmap
 from solvers.block_adjoint import Dealing, pull_back_blocks
 from solvers.jet import Jet
 from solvers.networks.substitution import call_with
-from solvers.operators.detached import Detached
+from solvers.operators.detached import Detached, flat_starts
 from solvers.operators.operator import Plan
 from solvers.operators.rbf_fd_plan import RBFFDPlan
 from solvers.operators.tangent_prop import TangentPropPlan
@@ -76,20 +76,25 @@ class BlockedTerm:
         """Every block sees nearly all nodes: one cotangent of the nodes a block, and a backward pass for each."""
         inner, parameters = self.plan.inner, dict(network.named_parameters())
         selected = [parameters[name] for name in names]
+        starts = flat_starts(selected)
+        detached = inner.detached(network) if isinstance(inner, TangentPropPlan) else None
         with torch.enable_grad():
-            nodal = inner(network)
-            leaves = {name: value.detach().requires_grad_(True) for name, value in nodal.values.items()}
-            residual = self.residual(self.plan.of(replace(nodal, values=leaves)))
+            nodal = inner(network) if detached is None else detached.jet
+            values = list(nodal.values.values())
+            leaves = [value.detach().requires_grad_(True) for value in values]
+            residual = self.residual(self.plan.of(replace(nodal, values=dict(zip(nodal.values, leaves, strict=True)))))
             blocks = residual.reshape(-1, self.dealing.blocks, self.dealing.block_size, residual.shape[1])
             losses = self.weight * blocks.square().sum(dim=(0, 2, 3)) / (len(residual) / self.dealing.blocks)
         gathered = losses.new_zeros(self.dealing.blocks, sum(p.numel() for p in selected))
         if not losses.requires_grad:
             return gathered
         for row, loss in zip(gathered, losses, strict=True):
-            own = torch.autograd.grad(loss, list(leaves.values()), retain_graph=True, materialize_grads=True)
-            values = list(nodal.values.values())
-            gradients = torch.autograd.grad(values, selected, own, retain_graph=True, materialize_grads=True)
-            row.copy_(flatten(gradients))
+            own = torch.autograd.grad(loss, leaves, retain_graph=True, materialize_grads=True)
+            if detached is None:
+                gradients = torch.autograd.grad(values, selected, own, retain_graph=True, materialize_grads=True)
+                row.copy_(flatten(gradients))
+            else:
+                detached.pull_back(own, row, starts)
         return gathered
 
     def _by_adjoint(self, network: nn.Module, names: Sequence[str], detached: Detached) -> Tensor:
