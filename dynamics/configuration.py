@@ -49,6 +49,23 @@ def solution_floor(trajectory: xr.DataTree) -> float:
     return float(floor) if isinstance(floor, int | float) and floor > 0 else 0.0
 
 
+def discretisation_error(trajectory: xr.DataTree) -> float:
+    """Return the relative error that the run's discretisation has when it is solved directly.
+
+    Args:
+        trajectory: any.
+
+    Returns:
+        A pure number; 0 where none is stated.
+
+    Example:
+        >>> discretisation_error(xr.DataTree(xr.Dataset(attrs={"config": {"discretisation": {"rel_l2": 5e-6}}})))
+        5e-06
+    """
+    error = section(trajectory, "discretisation").get("rel_l2")
+    return float(error) if isinstance(error, int | float) and error > 0 else 0.0
+
+
 def title(trajectory: xr.DataTree) -> str:
     """Return problem, operator and precision in a line for the head of a figure.
 

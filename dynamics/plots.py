@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from dynamics.configuration import solution_floor, title
+from dynamics.configuration import discretisation_error, solution_floor, title
 from dynamics.curves import curve, logarithmic, plain
 from dynamics.homogeneity import residual_homogeneity
 from dynamics.phases import detect_phases
@@ -75,6 +75,8 @@ def draw_losses(axis: Axes, trajectory: xr.DataTree) -> None:
         floor = solution_floor(trajectory)
         if floor > 1e-3 * np.nanmin(error):
             axis.axhline(floor, color=NOISE, ls="--", lw=1, label=f"reference's floor {floor:.0e}")
+        if (own := discretisation_error(trajectory)) > 0:
+            axis.axhline(own, color="C3", ls=":", lw=1, label=f"the discretisation alone {own:.0e}")
     logarithmic(axis)
     axis.set_ylabel("loss, error [1]")
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from dynamics.configuration import section, solution_floor, title
+from dynamics.configuration import discretisation_error, section, solution_floor, title
 from dynamics.format import format_version
 from dynamics.report.configured import config_of, json_object, plain_text, value_text
 from dynamics.report.panels import names_of
@@ -94,7 +94,10 @@ def reached(trajectory: xr.DataTree) -> list[tuple[str, str, str]]:
         named |= {f"{label} term, unweighted": raw.values[:, k] for k, label in enumerate(names_of(raw, "term"))}
     steps = series["step"].values if "step" in series.coords else np.arange(series.sizes["step"])
     rows = [_reached(told, steps, values, solution_floor(trajectory)) for told, values in named.items()]
-    return [row for row in rows if row]
+    rows = [row for row in rows if row]
+    if own := discretisation_error(trajectory):
+        rows.append(("relative L2 error of the discretisation alone", number(own), ""))
+    return rows
 
 
 def provenance(trajectory: xr.DataTree, name: str = "") -> dict[str, str]:

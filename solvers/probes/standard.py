@@ -21,7 +21,7 @@ from solvers.probes.residuals import homogeneity, residuals
 CLOSED_FORM = 1e-10
 """Floor of a solution that is cheap and smooth enough to be differenced; one computed on a grid is neither."""
 
-SPARSER = Logarithmic(10)
+SPARSER = Logarithmic(15)
 """Of gradients on stencils: a block reaches nearly all nodes and costs a backward pass, elsewhere a share of one."""
 
 

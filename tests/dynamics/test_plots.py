@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from dynamics import open_trajectory
 from dynamics.comparison_plots import comparison_figure
-from dynamics.plots import diagnosis_figure
+from dynamics.plots import diagnosis_figure, draw_losses
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -85,3 +86,15 @@ def test_nothing_to_draw_is_an_error(solve):
     empty = xr.DataTree.from_dict({"points": xr.Dataset()})
     with pytest.raises(ValueError, match="nothing in common"):
         comparison_figure(solve, empty, ("a", "b"))
+
+
+def test_the_discretisation_alone_is_a_line_beside_the_error():
+    values = {"loss": ("step", [1.0, 1e-9]), "rel_l2": ("step", [1e-1, 4e-6])}
+    tree = xr.DataTree.from_dict({"series": xr.Dataset(values, {"step": [0, 5]})})
+    for config, labels in (({}, 0), ({"discretisation": {"rel_l2": 4.9e-6}}, 1)):
+        tree.attrs["config"] = config
+        axis = Figure().subplots()
+        draw_losses(axis, tree)
+        told = [line for line in axis.lines if line.get_label() == "the discretisation alone 5e-06"]
+        assert len(told) == labels
+        assert all(line.get_ydata()[0] == 4.9e-6 for line in told)

@@ -553,3 +553,10 @@ def test_a_long_legend_does_not_press_the_panel():
             figure.draw_without_rendering()
         heights.append(axis.get_window_extent().height)
     assert heights[1] > 0.8 * heights[0]
+
+
+def test_the_error_of_the_discretisation_alone_stands_below_what_was_reached():
+    tree = xr.DataTree.from_dict({"series": xr.Dataset({"rel_l2": ("step", [1e-2, 3e-6])}, {"step": [0, 5]})})
+    assert len(reached(tree)) == 1
+    tree.attrs["config"] = {"discretisation": {"rel_l2": 4.9e-6}}
+    assert reached(tree)[-1] == ("relative L2 error of the discretisation alone", "4.90e-06", "")
