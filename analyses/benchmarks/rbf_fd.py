@@ -43,7 +43,7 @@ Results = dict[str, object]
 
 
 def building_summary(found: Results) -> list[tuple[str, str, str]]:
-    """Compare building with what it must reach; every stencil is solved, also where it is another one's translate.
+    """Compare building with what it must reach.
 
     Args:
         found: from `stencil_building.main`.

@@ -50,7 +50,7 @@ def peak():
 nodes, order = np.load(sys.argv[1]), int(sys.argv[2])
 before, d = peak(), nodes.shape[1]
 laplacian = {tuple(row): 1.0 for row in (2 * np.eye(d, dtype=int)).tolist()}
-stencil_weights(nodes, nodes, Recipe.of(order, 2, d), [laplacian], translates=False)
+stencil_weights(nodes, nodes, Recipe.of(order, 2, d), [laplacian])
 print(json.dumps({"before_mb": before, "peak_mb": peak()}))
 """
 """A process of its own, so that the peak of its memory is that of this call."""
@@ -121,33 +121,31 @@ def measure(peer: Peer, kind: str, dimension: int, order: int, count: int, round
         compare: whether weights are compared with the peer's.
 
     Returns:
-        Seconds of the parts, of the whole with and without stencils up to translation, of the peer, and ratios.
+        Seconds of the parts, of the whole, of the peer, and the ratio.
     """
     recipe = Recipe.of(order, 2, dimension)
     nodes, small = (make_nodes(number, dimension, kind) for number in (count, 4 * recipe.size))
     powers, operators = monomials(dimension, recipe.degree), [laplacian(dimension)]
 
-    def build(translates, points=nodes):
-        return stencil_weights(points, points, recipe, operators, translates=translates)
+    def build(points=nodes):
+        return stencil_weights(points, points, recipe, operators)
 
-    compile_s, _ = clocked(lambda: build(False, small))
+    compile_s, _ = clocked(lambda: build(small))
     peer.seconds(small, recipe)
     least: dict[str, float] = {}
     for _ in range(rounds):
         search_s, index = clocked(lambda: nearest(nodes, nodes, recipe.size))
         given = (nodes, nodes, index, recipe.exponent, powers, operators)
         kernel_s, (_, solved) = clocked(lambda given=given: compiled_weights(*given))
-        plain_s, (index, weights) = clocked(lambda: build(False))
-        translates_s, _ = clocked(lambda: build(True))
+        build_s, (index, weights) = clocked(build)
         result = peer.folder / "found.npz" if compare else None
-        found = {"search_s": search_s, "kernel_s": kernel_s, "build_s": plain_s, "translates_s": translates_s}
+        found = {"search_s": search_s, "kernel_s": kernel_s, "build_s": build_s}
         found["peer_s"] = peer.seconds(nodes, recipe, result)
         known = {name: value for name, value in found.items() if value is not None}
         least |= {name: min(value, least.get(name, value)) for name, value in known.items()}
     row = {"nodes": kind, "dimension": dimension, "order": order, "count": len(nodes), "stencil": recipe.size}
     row |= {"first_call_s": compile_s, "unsolved": int((~solved).sum()), "peer_s": None, **least}
-    for name in ("build", "translates"):
-        row[f"peer_over_{name}"] = least["peer_s"] / least[f"{name}_s"] if "peer_s" in least else None
+    row["peer_over_build"] = least["peer_s"] / least["build_s"] if "peer_s" in least else None
     if compare and "peer_s" in least:
         row["difference"] = _difference(index, weights[0], np.load(result))
     return row
@@ -196,11 +194,10 @@ def show(results: dict) -> None:
     for row in results["rows"]:
         peer = ABSENT if row["peer_s"] is None else f"{row['peer_s']:.2f}"
         case = f"{row['nodes']} {row['dimension']}-D p={row['order']} {row['count']:,}"
-        seconds = [f"{row[name]:.3f}" for name in ("search_s", "kernel_s", "build_s", "translates_s")]
-        ratios = [text(row[name], ".1f") for name in ("peer_over_build", "peer_over_translates")]
-        lines.append((case, *seconds, peer, *ratios))
-    header = ("nodes", "search", "kernel", "whole", "once", "peer", "peer/whole", "peer/once")
-    table("CPU seconds of the Laplacian's weights; once: translates solved once", header, lines)
+        seconds = [f"{row[name]:.3f}" for name in ("search_s", "kernel_s", "build_s")]
+        lines.append((case, *seconds, peer, text(row["peer_over_build"], ".1f")))
+    header = ("nodes", "search", "kernel", "whole", "peer", "peer/whole")
+    table("CPU seconds of the Laplacian's weights", header, lines)
     memory = [
         (
             f"{row['dimension']}-D p={row['order']} N={row['count']:,}",

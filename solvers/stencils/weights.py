@@ -16,7 +16,6 @@ from solvers.stencils.inputs import checked_index, checked_operators, checked_po
 from solvers.stencils.moments import moment_error
 from solvers.stencils.neighbours import nearest, place
 from solvers.stencils.recipe import Recipe
-from solvers.stencils.translates import find_translates, worth_it
 from solvers.stencils.twin import Operator, unchecked_weights
 
 TOLERANCE = 1e-8
@@ -34,7 +33,6 @@ def stencil_weights(
     index: np.ndarray | None = None,
     label: Callable[[int], str] | None = None,
     *,
-    translates: bool | str = "auto",
     cache: str | Path | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the stencils of targets and the weights of several operators, from one factorisation each.
@@ -54,8 +52,6 @@ def stencil_weights(
             {(0, 0): 1.0} interpolates.
         index: (N, n) nodes of each stencil, or None for the nearest ones.
         label: number of a target -> its name for error messages, or None.
-        translates: True solves stencils that are equal up to translation once, False solves each, "auto" asks a sample
-            of them. The weights then differ as by rounding the coordinates.
         cache: a directory where weights are kept between runs, or None.
 
     Returns:
@@ -72,8 +68,6 @@ def stencil_weights(
         >>> bool(np.abs(second - np.exp(x[:, 0])).max() < 1e-6)
         True
     """
-    if translates not in (True, False, "auto"):
-        raise ValueError(f"expected translates=True, False or 'auto', came {translates!r}")
     nodes, targets = checked_points("nodes", nodes, recipe), checked_points("targets", targets, recipe)
     operators = checked_operators(operators, recipe)
     index = checked_index(index, nodes, targets, recipe)
@@ -85,13 +79,7 @@ def stencil_weights(
     if index is None:
         refuse_too_few(len(nodes), recipe, operators)
         index = nearest(nodes, targets, recipe.size)
-    if translates is True or (translates == "auto" and worth_it(nodes, targets, index)):
-        classes = find_translates(nodes, targets, index)
-        rows = classes.representative
-        weights, bad = _solved(nodes, targets[rows], index[rows], recipe, operators)
-        weights, bad = classes.expand(weights), bad[classes.member]
-    else:
-        weights, bad = _solved(nodes, targets, index, recipe, operators)
+    weights, bad = _solved(nodes, targets, index, recipe, operators)
     _refuse_singular(np.flatnonzero(bad), nodes, targets, index, recipe, label)
     if key is not None:
         disk.store(cache, key, index, weights)

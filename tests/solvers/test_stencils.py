@@ -1,4 +1,4 @@
-"""Stencil weights: fifty-digit arithmetic, polynomials, orders, invariances, translates, the disk, every refusal."""
+"""Stencil weights: fifty-digit arithmetic, polynomials, orders, invariances, the disk, every refusal."""
 
 import warnings
 from itertools import product
@@ -16,7 +16,6 @@ from solvers.polyharmonic import monomials, radial_partial
 from solvers.stencils import Recipe, cache, stencil_weights, weights
 from solvers.stencils.moments import moment_error
 from solvers.stencils.neighbours import nearest
-from solvers.stencils.translates import find_translates, worth_it
 from solvers.stencils.twin import batched_weights, unchecked_weights
 
 LAPLACIAN = {(2, 0): 1.0, (0, 2): 1.0}
@@ -219,46 +218,6 @@ def test_neighbours_do_not_depend_on_how_many_targets_are_asked_at_once():
     assert np.array_equal(nearest(x, x, 9)[8000:8300], nearest(x, x[8000:8300], 9))
 
 
-def test_translates_are_solved_once_and_weigh_the_same(monkeypatch):
-    x = np.random.default_rng(0).permutation(hexagonal(0.03))
-    recipe = Recipe.of(4, 2, 2)
-    index = nearest(x, x, recipe.size)
-    assert worth_it(x, x, index)
-    rows = []
-    solved = weights._solved
-    monkeypatch.setattr(weights, "_solved", lambda x, t, i, *rest: rows.append(len(t)) or solved(x, t, i, *rest))
-    kept, fast = stencil_weights(x, x, recipe, [LAPLACIAN, {(1, 0): 1.0}])
-    _, slow = stencil_weights(x, x, recipe, [LAPLACIAN, {(1, 0): 1.0}], translates=False)
-    assert rows[0] < 0.4 * rows[1] == 0.4 * len(x)
-    assert np.array_equal(kept, index)
-    assert relative(fast, slow) < 5e-10
-
-
-def test_stencils_that_differ_by_more_than_rounding_are_no_translates():
-    x = hexagonal(0.03)
-    index = nearest(x, x, 43)
-    before = find_translates(x, x, index)
-    middle = np.argmin((x**2).sum(axis=1))
-    moved = x.copy()
-    moved[middle] += 3e-14
-    touched = (index == middle).any(axis=1)
-    after = find_translates(moved, moved, index)
-    members = np.bincount(after.member)
-    assert touched.sum() >= 43 and np.all(members[after.member[touched]] == 1)
-    assert len(after.representative) >= len(before.representative) + 42
-
-
-def test_scattered_nodes_have_no_translates():
-    x = jittered(2, 50)
-    index = nearest(x, x, 43)
-    assert not worth_it(x, x, index)
-    assert len(find_translates(x, x, index).representative) == len(x)
-    lattice = np.round(x * 50) / 50
-    assert worth_it(lattice, lattice, nearest(lattice, lattice, 43))
-    assert not worth_it(lattice, lattice[:500], nearest(lattice, lattice[:500], 43))
-    assert not worth_it(lattice, lattice, nearest(lattice, lattice, 21))
-
-
 def test_rows_that_the_kernel_gives_up_are_solved_again(monkeypatch):
     x = jittered(2, 10)
     recipe = Recipe.of(2, 2, 2)
@@ -325,12 +284,11 @@ def test_a_singular_stencil_is_named_with_its_place_and_what_to_change(x, solver
         stencil_weights(x, x, Recipe.of(1, 2, 2), [LAPLACIAN], label="boundary node {}".format)
 
 
-def test_one_singular_stencil_among_good_ones_is_found_also_among_translates(solver):
+def test_one_singular_stencil_among_good_ones_is_found(solver):
     x = np.concatenate([hexagonal(0.1), LINE / 50 + [9.0, 0.0]])
     target = np.concatenate([x[:70], x[-1:]])
-    for translates in (True, False):
-        with pytest.raises(ValueError, match=r"target 70 at \(9.02, 0\) is singular: its 13 nodes"):
-            stencil_weights(x, target, Recipe.of(1, 2, 2), [LAPLACIAN], translates=translates)
+    with pytest.raises(ValueError, match=r"target 70 at \(9.02, 0\) is singular: its 13 nodes"):
+        stencil_weights(x, target, Recipe.of(1, 2, 2), [LAPLACIAN])
 
 
 def test_the_twin_refuses_an_exactly_singular_system_and_no_other():
@@ -407,8 +365,6 @@ def test_what_has_no_weights_is_refused(arguments, expected):
 def test_an_order_that_the_message_says_fits_does_fit():
     x = jittered(2, 8)[:20]
     stencil_weights(x, x, Recipe.of(1, 2, 2), [LAPLACIAN])
-    with pytest.raises(ValueError, match="expected translates=True, False or 'auto', came 'yes'"):
-        stencil_weights(x, x, Recipe.of(1, 2, 2), [LAPLACIAN], translates="yes")
 
 
 @pytest.mark.parametrize(
