@@ -40,7 +40,9 @@ class RBFFD:
         time: evaluates the network at the nodes and differentiates it in t; exact operators only.
         cache: folder in which weights are kept between processes, or None.
         backend: of the sparse product, "auto", "scipy", "cupy" or "torch".
-        least: theta at least; `suited_to` sets it for a problem.
+        least: theta at least; `suited_to` sets it for a problem. `least=2` gives the conditions of a second-order
+            equation its own stencils: on the disk the error is 1.5 to 6 times smaller at orders 3 and 5, up to 2 times
+            larger at 4 and 6.
 
     Raises:
         ValueError: an order that is no integer from 1 to 12, an operator for the time that has stencils itself, or an
