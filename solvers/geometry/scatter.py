@@ -25,6 +25,9 @@ REACH = 2.5
 """Depth below those of the lattice nodes that they feel."""
 GRADED_SWEEPS = 60
 
+MELT = 0.3
+"""Largest displacement along each axis, in spacings, of the nodes in space that are then relaxed."""
+
 
 def scatter(
     shape: Shape,
@@ -123,9 +126,23 @@ def _interior(shape: Shape, spacing: Spacing, sizes: Callable, boundary: Boundar
     places, depth = clipped_lattice(shape, spacing, clip * spacing, reach, shift)
     moving = depth <= free
     fixed = np.concatenate([places[~moving & (depth <= reach)], boundary.points])
-    places[moving] = relax(places[moving], fixed, sizes, shape.signed_distance)
+    start = places[moving]
+    if shape.dimension == 3:
+        start = _melted(start, spacing, shape)
+    places[moving] = relax(start, fixed, sizes, shape.signed_distance)
     order = np.argsort(depth > reach, kind="stable")
     return places[order], int((depth > reach).sum())
+
+
+def _melted(places: np.ndarray, spacing: float, shape: Shape) -> np.ndarray:
+    """Return lattice places out of order: planes parallel to the surface would leave stencils there too few depths.
+
+    Where the planes (011) lie so, weights of order 4 are three times as large as elsewhere: slopes on the ball then
+    converge with 3.4, from melted rows with 4.0.
+    """
+    moved = places + MELT * spacing * np.random.default_rng(0).uniform(-1.0, 1.0, places.shape)
+    inside = -shape.signed_distance(moved) >= 0.5 * spacing
+    return np.where(inside[:, None], moved, places)
 
 
 def _too_thin(shape: Shape, spacing: float) -> str:

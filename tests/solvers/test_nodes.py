@@ -149,7 +149,8 @@ def test_nodes_in_space():
     assert np.linalg.norm(nodes.interior, axis=1).max() < 1 - 0.49 * h
     assert np.allclose(nodes.ghost, (1 + 0.5 * h) * nodes.boundary, rtol=0, atol=1e-14)
     assert nodes.separation == pytest.approx(pdist(nodes.inside).min(), rel=1e-12)
-    assert nodes.separation > 0.76 * h
+    # Rows that keep the lattice's order would be 0.80 h apart, and cost stencils at the surface their order.
+    assert nodes.separation > 0.72 * h
     assert 0.75 * h < nodes.fill < 0.86 * h
     deep = nodes.interior[np.linalg.norm(nodes.interior, axis=1) < 1 - 3.1 * h]
     cube = 2 * h / math.sqrt(3)
