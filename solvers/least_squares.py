@@ -18,9 +18,10 @@ from solvers.collocation import Weights, check_collocation, terms_of, weights_of
 from solvers.collocation_spectrum import CollocationSpectrum
 from solvers.description import describe_network, describe_operator, describe_problem, points_arrays, points_labels
 from solvers.device import available
+from solvers.domain import Box
 from solvers.gauss_newton import Iterate, gauss_newton
 from solvers.networks import RandomFeatures
-from solvers.operators import AutoDiff
+from solvers.operators import RBFFD, AutoDiff
 from solvers.operators.operator import Operator
 from solvers.points import EQUATION, Points
 from solvers.problems.problem import Problem
@@ -100,7 +101,7 @@ def solve_least_squares(
         features: M features; their coefficients are filled in.
         operator: takes their derivatives, once.
         points: collocation points; None is a uniform grid of 2 M interior points and as many on the boundary (two
-            in 1-D).
+            in 1-D); 2 M nodes for RBF-FD and on domains that are no boxes.
         weights: term -> factor of its squared residual, the others keep the problem's; "balanced" makes the longest
             row of each condition as long as that of the equation (`weights_of`); None is the problem's.
         method: "svd" (truncated), "qr" (column-pivoted, basic solution, 0.5 to 0.7 of the time) or
@@ -139,7 +140,9 @@ def solve_least_squares(
     device = available(device)
     features = features.to(device=device, dtype=torch.float64)
     count = len(features.coefficient)
-    if points is None:
+    if points is None and (isinstance(operator, RBFFD) or not isinstance(problem.domain, Box)):
+        points = problem.sample(interior=2 * count, method="nodes")
+    elif points is None:
         points = problem.sample(interior=2 * count, boundary=2 * count, initial=2 * count, method="grid")
     points = points.to(device, torch.float64)
     check_collocation(problem, features, operator, points)

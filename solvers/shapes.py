@@ -78,7 +78,14 @@ def _agree(first: Tensor, second: Tensor) -> bool:
 
 
 def _check_network(problem: Problem, network: Network, rows: Tensor, back: Tensor) -> None:
-    values, expected = network(rows), (len(rows), problem.components)
+    expected = len(rows), problem.components
+    try:
+        values = network(rows)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{type(network).__name__} does not take points of {problem.name}, of shape (n, {rows.shape[1]}) in "
+            f"{rows.dtype}, axes {', '.join(problem.axes)}: {error}. Give it {rows.shape[1]} inputs"
+        ) from error
     if not isinstance(values, Tensor) or tuple(values.shape) != expected:
         came = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(

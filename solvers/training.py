@@ -17,7 +17,7 @@ from solvers.attention import ResidualBasedAttention
 from solvers.device import available
 from solvers.loop import Loop, Step
 from solvers.objective import Objective
-from solvers.operators.operator import Operator
+from solvers.operators import RBFFD, Operator
 from solvers.optimizers import Optimizer
 from solvers.points import Points
 from solvers.probes import Probe, standard_probes
@@ -64,7 +64,10 @@ Probes = Sequence[Probe] | Callable[[Objective], Sequence[Probe]] | None
 
 def _prepare(problem, network, operator, optimizer, points, probes, attention, recorded, seed, device, dtype) -> Loop:
     device = available(device)
-    points = (points if points is not None else problem.sample(seed=seed)).to(device, dtype)
+    if points is None:
+        # Stencils on points drawn at random have weights without bound.
+        points = problem.sample(seed=seed, **({"method": "nodes"} if isinstance(operator, RBFFD) else {}))
+    points = points.to(device, dtype)
     objective = Objective(problem, network.to(device=device, dtype=dtype), operator, points)
     if probes is None:
         probes = partial(standard_probes, optimizer=optimizer) if recorded else ()
@@ -98,7 +101,7 @@ def steps(
         network: any module that maps (n, axes) to (n, components); moved to device and dtype, trained in place.
         operator: takes the derivatives.
         optimizer: such as `Torch(torch.optim.Adam, lr=1e-3)`.
-        points: collocation points; None draws the problem's defaults with `seed`.
+        points: collocation points; None draws the problem's defaults with `seed`, nodes for RBF-FD.
         steps: number of updates.
         probes: what to measure when; None is `standard_probes` for a recorded run and nothing otherwise.
         attention: residual-based attention in the loss; its weights are tracked also where None.
@@ -165,7 +168,7 @@ def train(
         network: any module that maps (n, axes) to (n, components); moved to device and dtype, trained in place.
         operator: takes the derivatives.
         optimizer: such as `Torch(torch.optim.Adam, lr=1e-3)`.
-        points: collocation points; None draws the problem's defaults with `seed`.
+        points: collocation points; None draws the problem's defaults with `seed`, nodes for RBF-FD.
         steps: number of updates; the state after the last one is measured too.
         probes: what to measure when; None is `standard_probes` for a recorded run and nothing otherwise.
         attention: residual-based attention in the loss; its weights are tracked and recorded also where None.

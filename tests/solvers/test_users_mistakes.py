@@ -10,6 +10,7 @@ import torch
 from dynamics import Recorder, open_trajectory
 from solvers import (
     MLP,
+    RBFFD,
     AutoDiff,
     FiniteDifference,
     RandomFeatures,
@@ -249,3 +250,25 @@ def test_a_network_that_mixes_points_is_refused():
 
     with pytest.raises(ValueError, match="Centred mixes points"):
         train(problems.poisson_1d(), Centred(1, 1), AutoDiff(), SGD, steps=1, progress=False)
+
+
+def test_a_network_of_other_inputs_is_told_how_many():
+    with pytest.raises(ValueError, match=r"MLP does not take points of heat, .*axes x, t: .*Give it 2 inputs"):
+        train(problems.heat(), MLP(1, [4]), AutoDiff(), SGD, steps=1)
+
+
+def test_stencils_are_given_nodes_where_no_points_are_given():
+    network = MLP(2, [4])
+    seen = []
+    for step in steps(problems.poisson_2d(), network, RBFFD(2), SGD, steps=1, probes=lambda o: seen.append(o) or ()):
+        assert math.isfinite(step.loss)
+    assert len(seen[0].points.ghost) == len(seen[0].points.boundary) > 0
+
+
+@pytest.mark.parametrize(
+    ("problem", "operator", "error"),
+    [(problems.poisson_2d(), RBFFD(6), 1e-4), (problems.disk_poisson(), AutoDiff(), 1e-6)],
+    ids=["stencils", "a disk"],
+)
+def test_least_squares_takes_nodes_where_a_grid_does_not_do(problem, operator, error):
+    assert solve_least_squares(problem, RandomFeatures(2, 200), operator).rel_l2 < error
