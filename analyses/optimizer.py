@@ -14,6 +14,8 @@ from solvers.optimizers.lbfgs import LBFGS
 from solvers.optimizers.levenberg_marquardt import LevenbergMarquardt
 from solvers.optimizers.optimizer import Optimizer
 from solvers.optimizers.schedule import Schedule
+from solvers.optimizers.ssbfgs import SSBFGS
+from solvers.optimizers.ssbroyden import SSBroyden
 from solvers.optimizers.until import Evaluations, Stalled, Steps, Stopped, Until
 
 TORCH = {
@@ -22,7 +24,7 @@ TORCH = {
     "sgd": torch.optim.SGD,
     "lbfgs": torch.optim.LBFGS,
 }
-OURS = {"flat-lbfgs": LBFGS, "levenberg-marquardt": LevenbergMarquardt}
+OURS = {"flat-lbfgs": LBFGS, "levenberg-marquardt": LevenbergMarquardt, "ssbroyden": SSBroyden, "ssbfgs": SSBFGS}
 """Optimizers of `solvers.optimizers`; "lbfgs" is torch's."""
 
 SCHEDULE = "schedule"

@@ -19,8 +19,10 @@ from solvers.operators import FiniteDifference as FiniteDifference
 from solvers.operators import TangentProp as TangentProp
 from solvers.operators import register_rule as register_rule
 from solvers.optimizers import LBFGS as LBFGS
+from solvers.optimizers import SSBFGS as SSBFGS
 from solvers.optimizers import LevenbergMarquardt as LevenbergMarquardt
 from solvers.optimizers import Schedule as Schedule
+from solvers.optimizers import SSBroyden as SSBroyden
 from solvers.optimizers import Torch as Torch
 from solvers.points import Points as Points
 from solvers.points import sample as sample
@@ -34,6 +36,7 @@ __all__ = [
     "LBFGS",
     "MLP",
     "RBFFD",
+    "SSBFGS",
     "AutoDiff",
     "Every",
     "FiniteDifference",
@@ -45,6 +48,7 @@ __all__ = [
     "RandomFeatures",
     "ResidualBasedAttention",
     "Run",
+    "SSBroyden",
     "Schedule",
     "Series",
     "Sine",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,7 +59,8 @@ def pull_back_blocks(
         (B, size).
     """
     out = cotangents[0].new_zeros(dealing.blocks, size)
-    tile = detached.kernel.program.points
+    # An odd network takes a lane for each point and one for its image.
+    tile = detached.kernel.program.points >> detached.chain.odd
     padded = -(-dealing.block_size // tile) * tile
     if dealing.copies == 1 and (padded <= WASTE * dealing.block_size or not _by_layers_possible(detached, dealing)):
         _by_tiles(detached, cotangents, dealing, starts, out)
@@ -95,6 +96,10 @@ def _by_layers(detached: Detached, cotangents, dealing: Dealing, starts: Mapping
     layout, kept = detached.kernel.layout, detached.kept
     with torch.no_grad():
         entry = Series.along(kept.points, kept.directions, layout).coefficients
+        if detached.chain.odd:
+            # f(x) - f(-x): every point is followed by its image, in its own block.
+            entry, rows = (torch.stack([x, -x], dim=2).flatten(1, 2) for x in (entry, rows))
+            dealing = replace(dealing, block_size=2 * dealing.block_size)
         both = (x.unflatten(1, (dealing.copies, dealing.blocks, dealing.block_size)) for x in (entry, rows))
         entry, rows = both
         for part in _groups(detached, dealing):

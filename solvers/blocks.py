@@ -11,8 +11,9 @@ from torch import Tensor
 
 from solvers.block_adjoint import Dealing
 from solvers.blocked_term import BlockedTerm
+from solvers.evaluation import mean_square
 from solvers.jet import Jet
-from solvers.objective import Objective, mean_square
+from solvers.objective import Objective
 from solvers.optimizers.optimizer import flatten
 from solvers.points import EQUATION
 from solvers.term import Term
@@ -76,7 +77,7 @@ class BlockGradients:
         Returns:
             (selected parameters,) each, in the order of the objective's terms.
         """
-        network, coefficients = self.objective.network, self.objective.parameters.coefficients
+        network, coefficients = self.objective.network, self.objective.coefficients
         parameters = dict(network.named_parameters())
         selected, gradients = [parameters[name] for name in self.layers], []
         for term, weight in self._weighted():
@@ -123,7 +124,7 @@ class BlockGradients:
         chosen = torch.randperm(count, generator=generator)[: blocks * size]
         rows = torch.cat([chosen + copy * count for copy in range(copies)]).to(term.rows.device)
         own = points.only(condition.where)
-        kind = condition.where if condition.where in ("interior", "initial") else "boundary"
+        kind = next(kind for kind in ("interior", "boundary", "initial") if len(getattr(own, kind)))
         normals = own.normals[rows] if len(own.normals) else None
         own = replace(own, **{kind: getattr(own, kind)[rows]}, normals=normals)
         dealt = Term(condition, self.objective.operator.plan(own, condition.partials), own.rows, own.normals)
@@ -138,7 +139,7 @@ class BlockGradients:
 
 
 def _at_present(term: Term, objective: Objective, jet: Jet) -> Tensor:
-    return term.residual(jet, objective.parameters.coefficients)
+    return term.residual(jet, objective.coefficients)
 
 
 def counts(name: str, suffix: str) -> bool:

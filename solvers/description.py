@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from dataclasses import fields as dataclass_fields
@@ -27,7 +28,8 @@ def describe_problem(problem: Problem) -> dict[str, object]:
         problem: any.
 
     Returns:
-        Name, axes, box, settings and the floor of its solution; the shape, printed, where it is no box.
+        Name, axes, box, settings and the floor of its solution; the shape, printed, where it is no box; unknown
+        coefficients with start, bounds, how they are found and, where known, the true value.
 
     Example:
         >>> from solvers.problems import poisson_1d
@@ -46,6 +48,19 @@ def describe_problem(problem: Problem) -> dict[str, object]:
         **shape,
         "settings": dict(problem.settings),
         "solution_floor": problem.solution_floor,
+        **({"coefficients": _coefficients(problem)} if problem.coefficients else {}),
+    }
+
+
+def _coefficients(problem: Problem) -> dict[str, dict[str, object]]:
+    """Return the unknown coefficients by name; None where there is no bound and where the truth is not known."""
+    return {
+        c.name: {
+            name: value if name == "how" or math.isfinite(value) else None
+            for name, value in asdict(c).items()
+            if name != "name"
+        }
+        for c in problem.coefficients
     }
 
 
@@ -93,12 +108,13 @@ def points_arrays(points: Points) -> dict[str, tuple[tuple[str, str], np.ndarray
     """Return collocation points as the recorder stores them.
 
     Args:
-        points: kinds without points are left out; "interior" is where the equation is asked for.
+        points: kinds without points are left out; "interior" is where the equation is asked for; sets come by name.
 
     Returns:
         Kind -> (dimension names, (n, axes) array).
     """
     kinds = {"interior": points.only(EQUATION).interior, "boundary": points.boundary, "initial": points.initial}
+    kinds |= points.sets
     return {kind: ((f"{kind}_point", "axis"), rows.cpu().numpy()) for kind, rows in kinds.items() if len(rows)}
 
 
@@ -129,6 +145,7 @@ def describe(objective: Objective, optimizer: object, attention: object) -> Mapp
     points = objective.points
     counts = {"interior": len(points.interior), "boundary": len(points.boundary), "initial": len(points.initial)}
     counts |= {"ghost": len(points.ghost)} if len(points.ghost) else {}
+    counts |= {name: len(rows) for name, rows in points.sets.items()}
     return {
         "problem": describe_problem(objective.problem),
         "operator": describe_operator(objective.operator, objective.plan),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,10 @@ from functools import lru_cache
 from itertools import combinations_with_replacement
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from solvers.series import Series
 
 TIME = "t"
 NORMAL = "n"
@@ -189,6 +193,26 @@ class Jet:
             )
         terms = [self.values[letters] if c == 1 else c * self.values[letters] for letters, c in parts.items()]
         return sum(terms[1:], terms[0])
+
+    def series(self, letters: str, along: str, order: int) -> Series:
+        """Return a partial as its Taylor series along an axis, made of the partials of higher order.
+
+        Args:
+            letters: of a single derivative.
+            along: letter of the axis.
+            order: of the series; the partials up to letters + along * order must have been planned.
+
+        Returns:
+            Of shape (n, components).
+
+        Example:
+            >>> import torch
+            >>> x = torch.tensor([[2.0]])
+            >>> Jet(("x",), {"": x**3, "x": 3 * x**2, "xx": 6 * x}, (1, 0, 0)).series("", "x", 2).coefficients.flatten()
+            tensor([ 8., 12.,  6.])
+        """
+        stack = torch.stack([self[letters + along * j] for j in range(order + 1)])
+        return Series(stack / stack.new_tensor([float(math.factorial(j)) for j in range(order + 1)])[:, None, None])
 
     def _multiple(self, parts: Mapping[str, float]) -> Tensor | None:
         """Return a sum that is a multiple of one that was planned."""

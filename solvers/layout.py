@@ -96,17 +96,17 @@ class Layout:
             row += group.rows
         return tuple(starts)
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Number of rows."""
         return 1 + sum(group.rows for group in self.groups)
 
-    @property
+    @cached_property
     def order(self) -> int:
         """Highest order of any group."""
         return max((group.order for group in self.groups), default=0)
 
-    @property
+    @cached_property
     def is_single(self) -> bool:
         """Whether it is one direction, whose row k is order k."""
         return self == Layout.single(self.rows - 1)

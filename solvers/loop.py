@@ -14,7 +14,8 @@ from dynamics.format import Stream
 from dynamics.recorder import Recorder
 from solvers.attention import ResidualBasedAttention
 from solvers.description import describe, points_arrays, points_labels
-from solvers.objective import Evaluation, Objective
+from solvers.evaluation import Evaluation
+from solvers.objective import Objective
 from solvers.optimizers import Optimizer, StepInfo
 from solvers.probes import Moment, Probe
 from solvers.unheard import unheard
@@ -30,6 +31,8 @@ class Step:
         terms: unweighted loss of each term.
         info: what the optimizer did from here; `info.stopped` says why it ended.
         status: "running", "complete" or "diverged".
+        coefficients: the problem's unknown coefficients here, by name.
+        evaluations: of the loss so far.
     """
 
     step: int
@@ -37,6 +40,8 @@ class Step:
     terms: Mapping[str, float]
     info: StepInfo
     status: str = "running"
+    coefficients: Mapping[str, float] = field(default_factory=dict)
+    evaluations: int = 0
 
 
 @dataclass(eq=False)
@@ -70,7 +75,7 @@ class Loop:
         stopped = None
         for number in range(count + 1):
             evaluation = self._begin()
-            loss = float(evaluation.value.detach())
+            loss, coefficients = float(evaluation.value.detach()), evaluation.coefficients
             last = number == count or stopped is not None
             status = "diverged" if not math.isfinite(loss) else "complete" if last else "running"
             if number == 0 and self.recorder is not None:
@@ -88,7 +93,8 @@ class Loop:
             self._record(number, evaluation, info, row)
             self._end(status, number, loss, stopped)
             terms = dict(zip(self.objective.terms, evaluation.raw.tolist(), strict=True))
-            yield Step(number, loss, terms, replace(info, stopped=stopped), status)
+            info = replace(info, stopped=stopped)
+            yield Step(number, loss, terms, info, status, coefficients, self.objective.evaluations)
             if status != "running":
                 return
 
@@ -107,6 +113,9 @@ class Loop:
             self._weights = self.rule.start(residual)
         self._weights = self.rule.update(self._weights, residual)
         self.objective.attention = self.rule.factor(self._weights) if self.use_attention else None
+        if self.use_attention and self.objective.unknowns:
+            # Their optimum depends on the weights.
+            return self.objective.begin_step()
         return evaluation
 
     def _moment(self, number: int, evaluation: Evaluation, state: Any) -> Moment:
@@ -149,7 +158,7 @@ class Loop:
         for probe in self.probes:
             if probe.stream != "series":
                 self.recorder.declare(probe.declare(moment))
-        if names := list(self.objective.parameters.coefficients):
+        if names := [c.name for c in self.objective.problem.coefficients]:
             self.recorder.declare(Stream("coefficients", coords={"coefficient": names}))
         arrays = points_arrays(self.objective.points)
         self.recorder.store("points", **points_labels(self.objective.problem), **arrays)
@@ -175,7 +184,7 @@ class Loop:
             **row,
         )
         if self.objective.problem.coefficients:
-            self.recorder.record("coefficients", number, value=self.objective.start_coefficients())
+            self.recorder.record("coefficients", number, value=list(evaluation.coefficients.values()))
         if getattr(self.optimizer, "many_evaluations", False):
             for counted in history:
                 self.recorder.record("evaluations", number, **vars(counted))

@@ -16,6 +16,9 @@ from solvers.jet import TIME
 EQUATION = "equation"
 """The points where the equation is asked for: the interior, and the boundary too where there are ghost points."""
 
+KINDS = ("interior", "boundary", "initial", "ghost", EQUATION)
+"""Names that stand for points of every problem."""
+
 UNIT = 1e-5
 """How far from 1 the length of a normal may be."""
 
@@ -35,6 +38,8 @@ class Points:
         parts: names of boundary parts -> indices into `boundary`.
         times: (steps,) a time grid: interior, boundary and ghost points are then nodes x times, time slowest.
         axes: the axis letters.
+        sets: names of further sets inside the domain, which conditions ask for by name -> (n, axes) points: the
+            neighbourhood of a point, where something was measured.
         nodes: the set that these points were taken from, or lie in: operators with stencils reach for its points.
             None where the set is this one.
 
@@ -54,12 +59,18 @@ class Points:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     times: Tensor | None = None
     axes: tuple[str, ...] = ("x",)
+    sets: Mapping[str, Tensor] = field(default_factory=dict)
     nodes: Points | None = field(default=None, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "axes", tuple(self.axes))
         for name in ("interior", "boundary", "initial", "ghost", "normals"):
-            object.__setattr__(self, name, self._checked(name))
+            object.__setattr__(self, name, self._checked(name, getattr(self, name)))
+        object.__setattr__(self, "sets", {name: self._checked(name, rows) for name, rows in self.sets.items()})
+        if taken := sorted({*KINDS, *self.parts} & set(self.sets)):
+            raise ValueError(
+                f"expected sets with names of their own, came {taken[0]!r}: it is a kind or a part already"
+            )
         if self.times is not None and not isinstance(self.times, Tensor):
             object.__setattr__(self, "times", torch.as_tensor(np.asarray(self.times, dtype=np.float64)))
         device = self.boundary.device
@@ -84,8 +95,7 @@ class Points:
                 f"boundary point {first}: divide them by their lengths, if their directions can be trusted"
             )
 
-    def _checked(self, name: str) -> Tensor:
-        value = getattr(self, name)
+    def _checked(self, name: str, value: object) -> Tensor:
         if value is None:
             like = self.interior if isinstance(self.interior, Tensor) else torch.empty(0, dtype=torch.float64)
             return like.new_empty((0, len(self.axes)))
@@ -130,6 +140,7 @@ class Points:
             if isinstance(value, Tensor):
                 moved[name] = value.to(device=device, dtype=dtype)
         moved["parts"] = {name: index.to(device) for name, index in self.parts.items()}
+        moved["sets"] = {name: rows.to(device, dtype) for name, rows in self.sets.items()}
         moved["nodes"] = None if self.nodes is None else self.nodes.to(device, dtype)
         return Points(**moved)
 
@@ -161,7 +172,7 @@ class Points:
         """Return the number of points of a kind, or of the smallest of several parts of the boundary.
 
         Args:
-            where: a kind, a part's name, or several parts' names.
+            where: a kind, a part's or a set's name, or several parts' names.
 
         Returns:
             A number.
@@ -170,19 +181,19 @@ class Points:
         return min(sum(self.only(name).counts) for name in names)
 
     def only(self, where: str | tuple[str, ...], rows: Tensor | None = None) -> Points:
-        """Return one kind of points alone: "interior", "boundary", "initial", or parts of the boundary by name.
+        """Return one kind of points alone: "interior", "boundary", "initial", parts of the boundary, or a set, by name.
 
-        "equation" stands for the points where the equation is asked for, which then are all interior.
+        "equation" stands for the points where the equation is asked for, which then are all interior, as a set's are.
 
         Args:
-            where: a kind, a part's name, or several parts' names, whose points are then stacked in that order.
+            where: a kind, a part's or a set's name, or several parts' names, whose points are then stacked in order.
             rows: indices into the kind, or into each part; None takes all.
 
         Returns:
             Points that hold nothing else.
 
         Raises:
-            ValueError: no such kind or part.
+            ValueError: no such kind, part or set.
 
         Example:
             >>> box = Box(("x",), (0.0,), (1.0,))
@@ -199,12 +210,15 @@ class Points:
             normals=None,
             parts={},
             times=None,
+            sets={},
             nodes=self.support,
         )
         if where == EQUATION:
             return replace(empty, interior=self._closed()[rows])
         if where in ("interior", "initial"):
             return replace(empty, **{where: getattr(self, where)[rows]})
+        if where in self.sets:
+            return replace(empty, interior=self.sets[where][rows])
         if where == "boundary":
             normals = self.normals[rows] if len(self.normals) else None
             return replace(empty, boundary=self.boundary[rows], normals=normals)
@@ -212,7 +226,8 @@ class Points:
         if missing := [name for name in names if name not in self.parts]:
             raise ValueError(
                 f"points have no part {missing[0]!r}; expected interior, boundary, initial, equation or "
-                f"{sorted(self.parts)}: give Points(parts={{{missing[0]!r}: indices}})"
+                f"{sorted({*self.parts, *self.sets})}: give Points(parts={{{missing[0]!r}: indices}}), or sets= where "
+                f"they are not on the boundary"
             )
         index = torch.cat([self.parts[name][rows] for name in names])
         normals = self.normals[index] if len(self.normals) else None

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from dynamics.drivers import EPS, decompose, error_constant
 from solvers.cadence import AtEnd, Cadence, Logarithmic
+from solvers.evaluation import Evaluation
 from solvers.noise import entry_floor, redraw
-from solvers.objective import Evaluation, Objective
+from solvers.objective import Objective
 from solvers.operators.operator import Plan
 from solvers.points import EQUATION, Points
 from solvers.probes import Labels, Moment, Probe, once

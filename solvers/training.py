@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Run:
         recording_seconds: of which spent measuring and writing; what probes set up once, such as a reference
             solution, is not in it.
         path: the trajectory, or None.
+        coefficients: what the unknown coefficients of the problem came to, by name.
     """
 
     network: nn.Module
@@ -51,6 +52,7 @@ class Run:
     seconds: float
     recording_seconds: float
     path: Path | None
+    coefficients: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def recording_share(self) -> float:
@@ -220,4 +222,5 @@ def train(
         seconds,
         loop.recording_seconds,
         path,
+        step.coefficients,
     )

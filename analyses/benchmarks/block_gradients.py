@@ -24,7 +24,8 @@ from analyses.benchmarks.machine import describe_machine
 from analyses.terminal import keep, table
 from solvers import MLP, AutoDiff, TangentProp, problems
 from solvers.blocks import BlockGradients
-from solvers.objective import Evaluation, Objective
+from solvers.evaluation import Evaluation
+from solvers.objective import Objective
 from solvers.points import Points
 from solvers.probes import Moment, block_gradients
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from analyses.benchmarks.interleaved import interleave
 from analyses.terminal import say, table
+from solvers.evaluation import Evaluation
 from solvers.networks import MLP
-from solvers.objective import Evaluation, Objective
+from solvers.objective import Objective
 from solvers.operators import RBFFD, AutoDiff, TangentProp
 from solvers.operators.operator import Operator
 from solvers.operators.sparse_product import SparseProduct

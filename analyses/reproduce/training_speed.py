@@ -15,7 +15,8 @@ from torch import nn
 from analyses.reproduce.stacked import train_stack
 from dynamics.entropy import truncated_entropy
 from solvers import MLP, AutoDiff, FiniteDifference, TangentProp, TwoLayer, problems
-from solvers.objective import Evaluation, Objective
+from solvers.evaluation import Evaluation
+from solvers.objective import Objective
 from solvers.operators import Operator
 from solvers.optimizers.optimizer import flatten
 from solvers.points import Points

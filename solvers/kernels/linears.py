@@ -23,8 +23,10 @@ class Linears:
         self.widths = (weights[0].shape[1], *[weight.shape[0] for weight in weights])
         self.layers = len(weights)
         self.sizes = table(self.widths)
-        self.weight_table = table([weight.data_ptr() for weight in weights])
-        self.bias_table = table([bias.data_ptr() for bias in biases])
+        self._tensors = (*weights, *biases)
+        self._addresses = list(map(Tensor.data_ptr, self._tensors))
+        self.weight_table = table(self._addresses[: self.layers])
+        self.bias_table = table(self._addresses[self.layers :])
 
     def check(self) -> None:
         """Refuse tensors that were given other memory, through `.data`, since their addresses were taken.
@@ -32,8 +34,7 @@ class Linears:
         Raises:
             RuntimeError: an address that has changed.
         """
-        now = [weight.data_ptr() for weight in self.weights], [bias.data_ptr() for bias in self.biases]
-        if now != (list(self.weight_table), list(self.bias_table)):
+        if list(map(Tensor.data_ptr, self._tensors)) != self._addresses:
             raise RuntimeError(
                 "the memory of a parameter was replaced (`.data = ...` or `.to(...)`) since the network was evaluated: "
                 "evaluate the plan again before asking for gradients"
@@ -56,6 +57,20 @@ def flat_starts(widths: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     """
     sizes = [outputs * inputs for inputs, outputs in pairwise(widths)] + list(widths[1:])
     return sum(sizes), tuple(accumulate(sizes[:-1], initial=0))
+
+
+@lru_cache(maxsize=256)
+def start_tables(starts: tuple[int, ...]) -> tuple[ctypes.Array, ctypes.Array]:
+    """Return first elements of gradients as compiled code reads them.
+
+    Args:
+        starts: of each weight, then of each bias.
+
+    Returns:
+        Those of the weights, those of the biases.
+    """
+    half = len(starts) // 2
+    return table(starts[:half]), table(starts[half:])
 
 
 def table(numbers: Sequence[int]) -> ctypes.Array:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from solvers.kernels.compiler import Compiled, host
 from solvers.kernels.instructions import POINTER
-from solvers.kernels.linears import Linears, flat_starts, table
+from solvers.kernels.linears import Linears, flat_starts, start_tables
 from solvers.kernels.program import BACKWARD, FORWARD, Program
 from solvers.kernels.recurrences import ACTIVATIONS
 from solvers.kernels.room import Room, Rooms
@@ -57,7 +57,7 @@ class Kernel:
         """Return the number of tiles that hold `count` points.
 
         Args:
-            count: number of points.
+            count: number of points, their images among them.
 
         Returns:
             At least one.
@@ -69,7 +69,7 @@ class Kernel:
 
         Args:
             widths: of inputs, hidden layers and outputs.
-            count: number of points.
+            count: number of points, their images among them.
             keep: whether a backward pass will follow.
             available: number of threads that may be used.
 
@@ -85,28 +85,35 @@ class Kernel:
         return Room(threads, size if kept else 0, slot, slot * (tiles if kept else threads), max(widths) * per_neuron)
 
     def forward(
-        self, points: Tensor, directions: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], keep: bool
+        self,
+        points: Tensor,
+        directions: Tensor,
+        network: Linears,
+        keep: bool,
+        mirrored: bool = False,
     ) -> tuple[Tensor, Kept]:
-        """Return the rows of the network's outputs.
+        """Return the rows of the network's outputs f(x), or of f(x) - f(-x).
 
         Args:
             points: (n, axes), contiguous.
             directions: (directions, axes), contiguous.
-            weights: (outputs, inputs) of each layer, contiguous.
-            biases: (outputs,) of each layer, contiguous.
+            network: the linear layers.
             keep: whether a backward pass will follow.
+            mirrored: the outputs at -x are subtracted.
 
         Returns:
             (rows, n, components), and what the backward pass needs.
         """
-        network = Linears(weights, biases)
         count, widths = points.shape[0], network.widths
-        room = self.room(widths, count, keep, torch.get_num_threads())
+        room = self.room(widths, count << mirrored, keep, torch.get_num_threads())
         work = self._rooms.take(room.slots + 2 * room.scratch * room.threads, points)
         out = points.new_empty((self.layout.rows, count, widths[-1]))
-        kept = Kept(points, directions, network, work, room, self._rooms)
-        address, tiles = out.data_ptr(), self.tiles(count)
-        share(room.threads, lambda thread: self._forward(*kept.arguments(thread, tiles), address))
+        kept = Kept(points, directions, network, work, room, self._rooms, mirrored)
+        address, tiles = out.data_ptr(), self.tiles(kept.count)
+        if room.threads == 1:
+            self._forward(*kept.arguments(0, tiles), address)
+        else:
+            share(room.threads, lambda thread: self._forward(*kept.arguments(thread, tiles), address))
         return out, kept
 
     def gradients(self, kept: Kept, cotangent: Tensor) -> Tensor:
@@ -137,17 +144,18 @@ class Kernel:
             RuntimeError: the memory of a weight or bias was replaced since the forward pass.
         """
         kept.network.check()
-        size, half, tiles = cotangent.element_size(), kept.network.layers, self.tiles(kept.points.shape[0])
+        size, tiles, tables = kept.size, self.tiles(kept.count), start_tables(tuple(starts))
         base, given = into.data_ptr(), cotangent.data_ptr()
 
         def run(thread: int) -> None:
             first = base + thread * into.shape[-1] * size
-            addresses = [first + size * start for start in starts]
             arguments = kept.arguments(thread, tiles)
-            other = arguments[-1] + kept.room.scratch * size
-            self._backward(*arguments, other, given, table(addresses[:half]), table(addresses[half:]))
+            self._backward(*arguments, arguments[-1] + kept.room.scratch * size, given, first, *tables)
 
-        share(kept.room.threads, run)
+        if kept.room.threads == 1:
+            run(0)
+        else:
+            share(kept.room.threads, run)
 
 
 @lru_cache(maxsize=128)
@@ -176,6 +184,7 @@ class Kept:
         work: slots of tiles, then two buffers for the widest layer a thread.
         room: how `work` is divided.
         rooms: where it goes when it is needed no more; None where another owns it.
+        mirrored: the outputs at -x were subtracted.
     """
 
     points: Tensor
@@ -184,6 +193,17 @@ class Kept:
     work: Tensor
     room: Room
     rooms: Rooms | None = None
+    mirrored: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of an element."""
+        return 4 if self.work.dtype is torch.float32 else 8
+
+    @property
+    def count(self) -> int:
+        """Number of points, their images among them."""
+        return self.points.shape[0] << self.mirrored
 
     def __del__(self):
         if self.rooms is not None:
@@ -213,11 +233,12 @@ class Kept:
         Returns:
             In the order of `FORWARD`.
         """
-        network, room, work, size = self.network, self.room, self.work.data_ptr(), self.work.element_size()
+        network, room, work, size = self.network, self.room, self.work.data_ptr(), self.size
         return [
             self.points.data_ptr(),
             self.directions.data_ptr(),
             self.points.shape[0],
+            int(self.mirrored),
             tiles * thread // room.threads,
             tiles * (thread + 1) // room.threads,
             network.layers,

@@ -19,11 +19,13 @@ from solvers.kernels.rows import activated, pulled_back
 from solvers.kernels.vectors import INT, Format
 from solvers.layout import Layout
 
-FORWARD = [POINTER, POINTER, INT, INT, INT, INT, POINTER, POINTER, POINTER, POINTER, INT, POINTER, POINTER]
-"""points, directions, count, first tile, end of tiles, layers, sizes, weights, biases, work, stride, scratch, out."""
+FORWARD = [POINTER, POINTER, INT, INT, INT, INT, INT, POINTER, POINTER, POINTER, POINTER, INT, POINTER, POINTER]
+"""points, directions, count, mirrored, first tile, end of tiles, layers, sizes, weights, biases, work, stride, scratch,
+out."""
 
-BACKWARD = [*FORWARD[:-1], POINTER, POINTER, POINTER, POINTER]
-"""As FORWARD, then a second scratch, the outputs' cotangent, and the gradients of weights and biases."""
+BACKWARD = [*FORWARD[:-1], POINTER, POINTER, POINTER, POINTER, POINTER]
+"""As FORWARD, then a second scratch, the outputs' cotangent, the gradients, and the first elements there of those of
+weights and biases."""
 
 
 class Program(Products):
@@ -103,7 +105,22 @@ class Program(Products):
         return loop(builder, integer(0), builder.sub(layers, integer(1)), 1, layer, (slot,))[0]
 
     def _write_forward(
-        self, builder, points, directions, count, begin, end, layers, sizes, weights, biases, work, stride, scratch, out
+        self,
+        builder,
+        points,
+        directions,
+        count,
+        mirrored,
+        begin,
+        end,
+        layers,
+        sizes,
+        weights,
+        biases,
+        work,
+        stride,
+        scratch,
+        out,
     ):
         last = builder.sub(layers, integer(1))
         axes = self.int_at(builder, sizes, integer(0))
@@ -113,11 +130,11 @@ class Program(Products):
         def tile(index):
             first = builder.mul(index, integer(self.points))
             slot = self._skip(builder, work, builder.mul(index, stride))
-            builder.call(self.enter, [slot, points, directions, first, count, axes])
+            builder.call(self.enter, [slot, points, directions, first, count, axes, mirrored])
             values = builder.call(self._hidden, [slot, sizes, weights, biases, layers])
             builder.call(self.multiply, [scratch, values, weight, inputs, integer(1), outputs, inputs])
             outwards = ir.Constant(ir.IntType(1), 0)
-            builder.call(self.move, [scratch, out, bias, first, count, outputs, outwards])
+            builder.call(self.move, [scratch, out, bias, first, count, outputs, mirrored, outwards])
 
         loop(builder, begin, end, 1, tile)
 
@@ -127,6 +144,7 @@ class Program(Products):
         points,
         directions,
         count,
+        mirrored,
         begin,
         end,
         layers,
@@ -138,8 +156,9 @@ class Program(Products):
         scratch,
         other_scratch,
         out,
-        weight_gradients,
-        bias_gradients,
+        gradients,
+        weight_starts,
+        bias_starts,
     ):
         axes = self.int_at(builder, sizes, integer(0))
         outputs = self.int_at(builder, sizes, layers)
@@ -150,8 +169,9 @@ class Program(Products):
             index = builder.sub(last, step)
             inputs = self.int_at(builder, sizes, index)
             rows = self.int_at(builder, sizes, builder.add(index, integer(1)))
-            gradients = [self.pointer_at(builder, table, index) for table in (weight_gradients, bias_gradients)]
-            builder.call(self.accumulate, [*gradients, cotangent, values, rows, inputs])
+            starts = [self.int_at(builder, table, index) for table in (weight_starts, bias_starts)]
+            own = [self.element_at(builder, gradients, start) for start in starts]
+            builder.call(self.accumulate, [*own, cotangent, values, rows, inputs])
             hidden = builder.icmp_signed(">", index, integer(0))
             with builder.if_then(hidden):
                 weight = self.pointer_at(builder, weights, index)
@@ -170,12 +190,12 @@ class Program(Products):
             first = builder.mul(index, integer(self.points))
             slot = self._skip(builder, work, builder.mul(index, stride))
             with builder.if_then(recompute):
-                builder.call(self.enter, [slot, points, directions, first, count, axes])
+                builder.call(self.enter, [slot, points, directions, first, count, axes, mirrored])
                 builder.call(self._hidden, [slot, sizes, weights, biases, layers])
             values = self._last_input(builder, slot, sizes, layers)
             nowhere = self.pointer_at(builder, biases, last)
             inwards = ir.Constant(ir.IntType(1), 1)
-            builder.call(self.move, [scratch, out, nowhere, first, count, outputs, inwards])
+            builder.call(self.move, [scratch, out, nowhere, first, count, outputs, mirrored, inwards])
             loop(builder, integer(0), layers, 1, layer, (values, scratch, other_scratch))
 
         loop(builder, begin, end, 1, tile)

@@ -4,6 +4,8 @@ With y(t) = f(z(t)) the derivative y' = f'(z) z' gives k y_k = sum_{j=1..k} j z_
 coefficients, s the series of f'(z). Each activation below says how s follows, order by order. The elements z_k may be
 numbers, arrays, or vectors of a program that is being written: the compiled kernels are these functions, run once.
 
+Sums begin with the lowest orders and end with what was computed last: a processor then works at several orders at once.
+
 The adjoint needs s alone: dy = s dz in truncated series, so zbar_j = sum_{k>=j} s_{k-j} ybar_k.
 """
 
@@ -11,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import pi, sqrt
+from operator import add
 from typing import Any
 
 Elements = Sequence[Any]
@@ -46,8 +50,8 @@ def product(a: Elements, b: Elements, k: int) -> Any:
         >>> product([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], 2)
         28.0
     """
-    total = a[0] * b[k]
-    for i in range(1, k + 1):
+    total = a[k] * b[0]
+    for i in reversed(range(k)):
         total = total + a[i] * b[k - i]
     return total
 
@@ -68,11 +72,10 @@ def square(a: Elements, k: int) -> Any:
     """
     if k == 0:
         return a[0] * a[0]
-    total = a[0] * a[k]
-    for i in range(1, (k + 1) // 2):
-        total = total + a[i] * a[k - i]
-    total = total + total
-    return total + a[k // 2] * a[k // 2] if k % 2 == 0 else total
+    older = [a[i] * a[k - i] for i in range((k - 1) // 2, 0, -1)]
+    terms = [reduce(add, older)] if older else []
+    terms = [term + term for term in terms] + ([a[k // 2] * a[k // 2]] if k % 2 == 0 else [])
+    return reduce(add, [*terms, (a[0] + a[0]) * a[k]])
 
 
 def integrate(scaled: Elements, s: Elements, k: int) -> Any:
@@ -86,8 +89,8 @@ def integrate(scaled: Elements, s: Elements, k: int) -> Any:
     Returns:
         (1/k) sum_{j=1..k} j z_j s_{k-j}.
     """
-    total = scaled[1] * s[k - 1]
-    for j in range(2, k + 1):
+    total = scaled[k] * s[0]
+    for j in reversed(range(1, k)):
         total = total + scaled[j] * s[k - j]
     return total * (1.0 / k) if k > 1 else total
 
@@ -203,8 +206,8 @@ def _atan(z: Elements) -> tuple[list, list]:
 
 def _tail(a: Elements, b: Elements, k: int) -> Any:
     """Sum a_i b_{k-i} over i = 1 .. k: the product without its term in b_k, which is not known yet."""
-    total = a[1] * b[k - 1]
-    for i in range(2, k + 1):
+    total = a[k] * b[0]
+    for i in reversed(range(1, k)):
         total = total + a[i] * b[k - i]
     return total
 

@@ -3,6 +3,7 @@
 from solvers.networks.activations import Atan as Atan
 from solvers.networks.activations import Gaussian as Gaussian
 from solvers.networks.ansatz import HardBoundary as HardBoundary
+from solvers.networks.corrected import Corrected as Corrected
 from solvers.networks.factorised import factorise as factorise
 from solvers.networks.fourier import FourierFeatures as FourierFeatures
 from solvers.networks.fourier import FourierMLP as FourierMLP
@@ -10,6 +11,7 @@ from solvers.networks.local_features import LocalFeatures as LocalFeatures
 from solvers.networks.mlp import MLP as MLP
 from solvers.networks.mlp import Sine as Sine
 from solvers.networks.modified_mlp import ModifiedMLP as ModifiedMLP
+from solvers.networks.odd import Odd as Odd
 from solvers.networks.random_features import RandomFeatures as RandomFeatures
 from solvers.networks.residual import ResidualMLP as ResidualMLP
 from solvers.networks.two_layer import TwoLayer as TwoLayer
@@ -17,12 +19,14 @@ from solvers.networks.two_layer import TwoLayer as TwoLayer
 __all__ = [
     "MLP",
     "Atan",
+    "Corrected",
     "FourierFeatures",
     "FourierMLP",
     "Gaussian",
     "HardBoundary",
     "LocalFeatures",
     "ModifiedMLP",
+    "Odd",
     "RandomFeatures",
     "ResidualMLP",
     "Sine",

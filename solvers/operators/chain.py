@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
-from solvers.networks import Atan, Gaussian, Sine
+from solvers.kernels.linears import Linears
+from solvers.networks import Atan, Gaussian, Odd, Sine
+from solvers.operators.unchanged import GLOBAL_HOOKS, HOOKS, Unchanged
 
 ACTIVATIONS = {
     nn.Tanh: "tanh",
@@ -22,14 +26,8 @@ ACTIVATIONS = {
 }
 """Modules without parameters, and the series' method that they are."""
 
-
-GLOBAL_HOOKS = (
-    torch_module._global_forward_hooks,
-    torch_module._global_forward_pre_hooks,
-    torch_module._global_backward_hooks,
-    torch_module._global_backward_pre_hooks,
-)
-"""Torch's own tables of what runs beside every module; whoever fills one expects to be called."""
+SET = ("gelu", "softplus")
+"""Activations that are what they are by settings, which may be changed at any time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,20 +38,51 @@ class Chain:
         activation: name of the series' method.
         weights: (outputs, inputs) each, with their graph where they are computed from other parameters.
         biases: (outputs,) each, zeros where a layer has none.
+        odd: the network is f(x) - f(-x), f the layers.
     """
 
     activation: str
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
+    odd: bool = False
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Tensor, ...]:
         """Weights, then biases."""
         return self.weights + self.biases
 
+    @cached_property
+    def linears(self) -> Linears:
+        """Where weights and biases lie in memory now; they have to be contiguous."""
+        return Linears(self.weights, self.biases)
+
+    @cached_property
+    def detachable(self) -> bool:
+        """Whether weights and biases are parameters themselves, as they lie in memory."""
+        return all(p.is_leaf and p.is_contiguous() for p in self.parameters)
+
+    def places(self, starts: Mapping[Tensor, int]) -> tuple[int, ...] | None:
+        """Return where the parameters begin in a flat buffer.
+
+        Args:
+            starts: parameter -> its first element there; asked again, it is not looked at again.
+
+        Returns:
+            In the order of `parameters`, or None where one has no place.
+        """
+        known = self.__dict__.get("_places")
+        if known is None or known[0] is not starts:
+            complete = all(parameter in starts for parameter in self.parameters)
+            known = starts, tuple(starts[parameter] for parameter in self.parameters) if complete else None
+            self.__dict__["_places"] = known
+        return known[1]
+
+
+_FOUND: WeakKeyDictionary[nn.Module, tuple[Unchanged, Chain]] = WeakKeyDictionary()
+
 
 def find_chain(network: object) -> Chain | None:
-    """Return the chain that a network is, or None.
+    """Return the chain that a network, or the network inside `Odd`, is, or None.
 
     Weight normalisation and other reparametrisations of a layer are part of the chain; hooks, subclasses with a
     `forward` of their own, layers in another order or that do not fit, and other devices than the CPU are not.
@@ -70,10 +99,28 @@ def find_chain(network: object) -> Chain | None:
         >>> find_chain(nn.Sequential(nn.Linear(1, 4), nn.ReLU())) is None
         True
     """
-    layers: list[nn.Module] = []
+    if not isinstance(network, nn.Module):
+        return None
+    hashable = type(network).__hash__ is object.__hash__
+    unchanged, chain = _FOUND.get(network, (None, None)) if hashable else (None, None)
+    if unchanged is not None and unchanged(network):
+        return chain
+    passed, linears = [], []
+    chain = _find(network, passed, linears)
+    if hashable and chain is not None and chain.activation not in SET and Unchanged.can_tell(linears):
+        _FOUND[network] = Unchanged(network, passed, linears), chain
+    return chain
+
+
+def _find(network: nn.Module, passed: list[nn.Module], linears: list[nn.Module]) -> Chain | None:
+    """Return the chain, appending the modules that a call passes and the linear layers among them."""
     if any(GLOBAL_HOOKS):
         return None
-    if not _unrolled(network, layers) or len(layers) % 2 == 0:
+    layers: list[nn.Module] = []
+    odd = type(network) is Odd and not _changed(network)
+    if odd:
+        passed.append(network)
+    if not _unrolled(network.network if odd else network, layers, passed) or len(layers) % 2 == 0:
         return None
     name = _activation(layers[1]) if len(layers) > 1 else "tanh"
     if name is None or not all(_activation(module) == name for module in layers[3::2]):
@@ -86,10 +133,11 @@ def find_chain(network: object) -> Chain | None:
         weight = layer._parameters.get("weight")
         weights.append(layer.weight if weight is None else weight)
         biases.append(layer.bias)
+        linears.append(layer)
     if any(bias is None for bias in biases):
         pairs = zip(weights, biases, strict=True)
         biases = [weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in pairs]
-    return Chain(name, tuple(weights), tuple(biases)) if _fits(weights, biases) else None
+    return Chain(name, tuple(weights), tuple(biases), odd) if _fits(weights, biases) else None
 
 
 def _fits(weights: list[Tensor], biases: list[Tensor]) -> bool:
@@ -105,12 +153,13 @@ def _fits(weights: list[Tensor], biases: list[Tensor]) -> bool:
     return True
 
 
-def _unrolled(module: object, layers: list[nn.Module]) -> bool:
+def _unrolled(module: object, layers: list[nn.Module], passed: list[nn.Module]) -> bool:
     """Append the layers that sequences of sequences run through; False where something else decides what runs."""
     if not isinstance(module, nn.Module) or _changed(module):
         return False
+    passed.append(module)
     if type(module).forward is nn.Sequential.forward:
-        return all(_unrolled(child, layers) for child in module._modules.values())
+        return all(_unrolled(child, layers, passed) for child in module._modules.values())
     if type(module) is not nn.Identity:
         layers.append(module)
     return True
@@ -119,8 +168,7 @@ def _unrolled(module: object, layers: list[nn.Module]) -> bool:
 def _changed(module: nn.Module) -> bool:
     """Return whether calling a module runs more or other code than its class says."""
     own = module.__dict__
-    hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
-    return bool(hooked) or "forward" in own or type(module).__call__ is not nn.Module.__call__
+    return any(own[name] for name in HOOKS) or "forward" in own or type(module).__call__ is not nn.Module.__call__
 
 
 def _is_linear(module: nn.Module) -> bool:

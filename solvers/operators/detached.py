@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from solvers.kernels.perceptron import Kept, Kernel
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Detached:
     """A jet of leaves: it depends on nothing before, and an adjoint leads on from it to the network's parameters.
 
@@ -56,10 +56,11 @@ class Detached:
         rows, kept = self.combination.adjoint(cotangents), self.kept
         if part is not None:
             rows, kept = rows[:, slice(*part)].contiguous(), kept.part(*part)
-        parameters = self.chain.parameters
-        if kept.room.threads == 1 and all(parameter in starts for parameter in parameters):
-            self.kernel.add_gradients(kept, rows, flat, [starts[parameter] for parameter in parameters])
+        places = self.chain.places(starts)
+        if kept.room.threads == 1 and places is not None:
+            self.kernel.add_gradients(kept, rows, flat, places)
             return
+        parameters = self.chain.parameters
         own = self.kernel.gradients(kept, rows)
         for parameter, piece in zip(parameters, own.split([p.numel() for p in parameters]), strict=True):
             if parameter in starts:

@@ -15,8 +15,8 @@ from solvers.operators.tangent_prop import TangentPropPlan
 class Jets:
     """Jets of one network, cut from it where a plan has an adjoint of its own.
 
-    Plans on one node set share the network's values at the nodes. The gradient of what is computed from the jets is
-    `flat_gradient(value, jets.detached, starts)`.
+    A plan is evaluated once, and plans on one node set share the network's values at the nodes. The gradient of what is
+    computed from the jets is `flat_gradient(value, jets.detached, starts)`.
 
     Args:
         network: maps (n, axes) to (n, components); its parameters stay as they are meanwhile.
@@ -27,7 +27,7 @@ class Jets:
         self.network, self._stack = network, stack
         self._stacked: dict[Plan, Jet] = {}
         self.detached: list[Detached] = []
-        self._inner: dict[Plan, Jet] = {}
+        self._jets: dict[Plan, Jet] = {}
 
     def __call__(self, plan: Plan) -> Jet:
         """Return the jet of a plan.
@@ -43,9 +43,12 @@ class Jets:
                 self._stacked = self._stack.jets(self(self._stack.inner))
             return self._stacked[plan]
         if isinstance(plan, RBFFDPlan):
-            if plan.inner not in self._inner:
-                self._inner[plan.inner] = self(plan.inner)
-            return plan.of(self._inner[plan.inner])
+            return plan.of(self(plan.inner))
+        if plan not in self._jets:
+            self._jets[plan] = self._jet(plan)
+        return self._jets[plan]
+
+    def _jet(self, plan: Plan) -> Jet:
         detached = plan.detached(self.network) if isinstance(plan, TangentPropPlan) else None
         if detached is None:
             return plan(self.network)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from solvers.layout import Layout
 from solvers.operators.autodiff import AutoDiff
 from solvers.operators.chain import Chain, find_chain, is_plain
 from solvers.operators.combination import Combination
-from solvers.operators.compiled import MAX_ORDER, MAX_ROWS, CompiledSeries, compilable, propagate, within_reach
+from solvers.operators.compiled import MAX_ROWS, CompiledSeries, compilable, highest_order, propagate, within_reach
 from solvers.operators.detached import Detached, flat_gradient, flat_starts
 from solvers.operators.directions import Directions, choose_directions
 from solvers.operators.operator import HIGHEST, Network, reachable_partials
@@ -24,6 +25,8 @@ from solvers.operators.partitions import PartitionSeries
 from solvers.operators.rules import has_rules, rules_applied
 from solvers.points import Points
 from solvers.series import Series
+
+_HOOKS = attrgetter("_backward_hooks")
 
 BACKENDS = ("auto", "fused", "layerwise", "taylor", "partitions", "nested")
 RULES = ("recurrence", "partitions")
@@ -106,10 +109,11 @@ class TangentProp:
         if points.rows.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"expected points in float32 or float64, came {points.rows.dtype}: use points.to()")
         directions = choose_directions(tuple(partials) or ("",), points.axes)
-        if self._fixed in ("fused", "layerwise") and not within_reach(directions.layout):
+        layout, rows = directions.layout, points.rows
+        if self._fixed in ("fused", "layerwise") and not within_reach(layout, rows):
             raise ValueError(
-                f"backend {self._fixed!r} reaches order {MAX_ORDER} and {MAX_ROWS} rows, came order "
-                f"{directions.layout.order} and {directions.layout.rows} rows: use backend='auto' or 'taylor'"
+                f"backend {self._fixed!r} reaches order {highest_order(layout, rows)} and {MAX_ROWS} rows, came order "
+                f"{layout.order} and {layout.rows} rows: use backend='auto' or 'taylor'"
             )
         return TangentPropPlan(points, singles, self._fixed, directions)
 
@@ -135,6 +139,7 @@ class TangentPropPlan:
     def __post_init__(self):
         self.backend = self.requested
         self._extended: dict[tuple[int, str], TangentPropPlan] = {}
+        self._counts, self._within_reach = self.points.counts, within_reach(self.layout, self.points.rows)
         self.rows = self.points.rows.detach().contiguous()
         self.vectors = torch.from_numpy(np.array(self.directions.vectors)).to(self.rows)
         self.names = tuple(self.directions.combinations)
@@ -189,7 +194,7 @@ class TangentPropPlan:
         if self.requested not in ("auto", "fused", "layerwise"):
             return self.requested, None
         forced = self.requested != "auto"
-        usable = (forced or within_reach(self.layout)) and compilable(self.rows)
+        usable = (forced or self._within_reach) and compilable(self.rows)
         possible = usable and is_plain(self.rows) and self.requested != "layerwise"
         chain = find_chain(network) if possible and not has_rules(network) else None
         if chain is not None and not is_plain(chain.weights[0]):
@@ -261,7 +266,7 @@ class TangentPropPlan:
             The jet.
         """
         values = dict(zip(self.names, partials, strict=True))
-        return Jet(self.points.axes, values, self.points.counts, self.points.normals)
+        return Jet(self.points.axes, values, self._counts, self.points.normals)
 
     def series(self, network: Network, order: int, along: str | None = None) -> Jet:
         """Return the jet with each partial as a Taylor series along an axis, up to `order`.
@@ -296,7 +301,7 @@ class TangentPropPlan:
         if order < 0:
             raise ValueError(f"expected an order of 0 or above, came {order}")
         values = {
-            letters: Series(torch.stack([jet[letters + axis * j] / math.factorial(j) for j in range(order + 1)]))
+            letters: Series(torch.stack([jet[letters + axis * j] / float(math.factorial(j)) for j in range(order + 1)]))
             for letters in self.singles
         }
         return Jet(jet.axes, values, jet.counts, jet.normals)
@@ -366,15 +371,15 @@ class TangentPropPlan:
             None unless the backend is "fused" and weights and biases are parameters themselves, trainable or frozen.
         """
         self.backend, chain = self.choose(_unwrapped(network))
-        if chain is None or not all(
-            p.is_leaf and p.is_contiguous() and not p._backward_hooks for p in chain.parameters
-        ):
+        if chain is None or not chain.detachable or any(map(_HOOKS, chain.parameters)):
             return None
         from solvers.kernels.perceptron import kernel
 
         compiled = kernel(chain.activation, self.layout, self.rows.dtype)
-        rows, kept = compiled.forward(self.rows, self.vectors, chain.weights, chain.biases, True)
-        leaves = [partial.requires_grad_(True) for partial in self.combination.partials(rows)]
+        rows, kept = compiled.forward(self.rows, self.vectors, chain.linears, True, chain.odd)
+        leaves = self.combination.partials(rows)
+        for leaf in leaves:
+            leaf.requires_grad_(True)
         return Detached(self.jet(leaves), leaves, chain, self.combination, compiled, kept)
 
 

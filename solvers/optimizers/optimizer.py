@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from solvers.operators.detached import Detached, flat_gradient, flat_starts
+from solvers.problems.coefficient import Coefficient
+
+UNBOUNDED = (float("-inf"), float("inf"))
 
 
 class Evaluated(Protocol):
@@ -81,8 +84,8 @@ class FlatParameters:
 
     Args:
         network: its trainable parameters move into the buffer, in order.
-        coefficients: starting values of unknown scalars, by name, at the buffer's end.
-        bounds: (low, high) of coefficients that have them; `clamp` projects onto these.
+        coefficients: unknown scalars; those that are trained or bounded have an entry at the buffer's end, and the
+            trained ones are projected onto their bounds by `clamp`.
 
     Raises:
         ValueError: the network has no trainable parameter, or parameters on several devices or dtypes.
@@ -98,8 +101,7 @@ class FlatParameters:
     def __init__(
         self,
         network: nn.Module,
-        coefficients: Mapping[str, float] | None = None,
-        bounds: Mapping[str, tuple[float, float]] | None = None,
+        coefficients: Sequence[Coefficient] = (),
     ):
         self.names = [name for name, p in network.named_parameters() if p.requires_grad]
         self.parameters = [p for p in network.parameters() if p.requires_grad]
@@ -110,11 +112,11 @@ class FlatParameters:
                 "expected all parameters on one device and in one dtype: call network.to(device, dtype) first"
             )
         like = self.parameters[0]
+        self._held = {c.name: c for c in coefficients if c.how != "eliminated"}
         self.coefficients = {
-            name: torch.tensor(value, dtype=like.dtype, device=like.device, requires_grad=True)
-            for name, value in (coefficients or {}).items()
+            name: torch.tensor(c.entry, dtype=like.dtype, device=like.device, requires_grad=True)
+            for name, c in self._held.items()
         }
-        self._bounds = dict(bounds or {})
         leaves = self.leaves
         self.vector = torch.cat([leaf.detach().reshape(-1) for leaf in leaves])
         self.starts = flat_starts(leaves)
@@ -123,10 +125,26 @@ class FlatParameters:
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Project the coefficients onto their bounds, in place."""
-        for name, (low, high) in self._bounds.items():
-            # Through the vector, whose version says that everything computed from it is out of date.
-            self.part(self.vector, self.coefficients[name]).clamp_(low, high)
+        """Project the trained coefficients onto their bounds, in place."""
+        for name, c in self._held.items():
+            if c.how == "trained" and (c.low, c.high) != UNBOUNDED:
+                # Through the vector, whose version says that everything computed from it is out of date.
+                self.part(self.vector, self.coefficients[name]).clamp_(c.low, c.high)
+
+    def values(self, entries: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Return the coefficients that the buffer's entries stand for.
+
+        Args:
+            entries: by name; those of the buffer by default.
+
+        Returns:
+            Scalars by name, with the entries' graph.
+        """
+        found = dict(self.coefficients if entries is None else entries)
+        for name, c in self._held.items():
+            if c.how == "bounded":
+                found[name] = c.middle + c.half * torch.tanh(found[name])
+        return found
 
     @property
     def leaves(self) -> list[Tensor]:

@@ -77,8 +77,9 @@ class Schedule:
     """Optimizers in stages: the next one begins where the last one's condition holds, or where it stops by itself.
 
     Args:
-        *stages: an (optimizer, until) each, until one of `Steps`, `Evaluations`, `Stalled`, `Stopped`; an optimizer
-            alone is (optimizer, Stopped()). The last one's stop is the run's; its condition is not looked at.
+        *stages: an (optimizer, until) each, until one of `Steps`, `Evaluations`, `Stalled`, `Below`, `AnyOf`,
+            `Stopped`; an optimizer alone is (optimizer, Stopped()). Where the last one stops, or its condition holds,
+            the run ends.
 
     Raises:
         ValueError: no stage, or one that is neither an optimizer nor such a pair.
@@ -175,11 +176,12 @@ class Schedule:
         if until.window:
             progress.losses.append(float(counted(state.vector).value.detach()))
         last = stage == len(self.stages) - 1
-        switched = None if last else info.stopped or (repr(until) if until.over(progress) else None)
+        ended = info.stopped or (repr(until) if until.over(progress) else None)
+        switched = None if last else ended
         if switched:
             following = stage + 1
             state = ScheduleState(state.vector, following, self.stages[following][0].init(state.vector))
-        stopped = info.stopped if last else None
+        stopped = ended if last else None
         return state, StageInfo(info.learning_rate, stopped, info.step_length, info.damping, stage, switched)
 
 

@@ -155,6 +155,79 @@ class Stalled:
 
 
 @dataclass(frozen=True)
+class Below:
+    """Until the loss is below a level.
+
+    Args:
+        loss: the level, above 0.
+
+    Raises:
+        ValueError: a level that is not positive and finite.
+
+    Example:
+        >>> Below(1e-6).over(Progress(losses=deque([1e-5]))), Below(1e-6).over(Progress(losses=deque([1e-7])))
+        (False, True)
+    """
+
+    loss: float
+    window: int = field(default=1, init=False, repr=False)
+
+    def __post_init__(self):
+        _require(0 < self.loss < math.inf, self, "a loss above 0")
+
+    def over(self, progress: Progress) -> bool:
+        """Return whether the loss is below the level.
+
+        Args:
+            progress: of the stage.
+
+        Returns:
+            True to switch.
+        """
+        return bool(progress.losses) and progress.losses[-1] < self.loss
+
+
+class AnyOf:
+    """Until one of several conditions holds.
+
+    Args:
+        *conditions: of this module.
+
+    Raises:
+        ValueError: no condition, or something that is none.
+
+    Example:
+        >>> AnyOf(Below(1e-6), Steps(3)).over(Progress(steps=3, losses=deque([1.0])))
+        True
+    """
+
+    def __init__(self, *conditions: Until):
+        if not conditions or not all(hasattr(condition, "over") for condition in conditions):
+            raise ValueError(f"expected conditions such as Steps(200), Below(1e-6), came {conditions!r}")
+        self.conditions = conditions
+        self.window = max(condition.window for condition in conditions)
+
+    def __repr__(self) -> str:
+        return f"AnyOf({', '.join(map(repr, self.conditions))})"
+
+    def over(self, progress: Progress) -> bool:
+        """Return whether one of them holds.
+
+        Args:
+            progress: of the stage.
+
+        Returns:
+            True to switch.
+        """
+        return any(condition.over(_within(progress, condition.window)) for condition in self.conditions)
+
+
+def _within(progress: Progress, window: int) -> Progress:
+    """Return a progress with the losses that a condition looks at."""
+    return Progress(progress.steps, progress.evaluations, deque(list(progress.losses)[-window:] if window else []))
+
+
+@dataclass(frozen=True)
 class Stopped:
     """Until the optimizer itself stops, which ends a stage under any condition.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from solvers.cadence import Cadence, Logarithmic
-from solvers.objective import mean_square
+from solvers.evaluation import mean_square
 from solvers.operators import AutoDiff
 from solvers.probes.probe import Labels, Moment, Probe, once
 from solvers.scoring import Score

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from solvers.cadence import Cadence, Logarithmic
+from solvers.evaluation import mean_square
 from solvers.jet import TIME
-from solvers.objective import mean_square
 from solvers.points import Points
 from solvers.probes.probe import Labels, Moment, Probe, once
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dynamics.format import KNOWN, Stream, Variable
 from solvers.cadence import Cadence, Logarithmic
-from solvers.objective import Evaluation, Objective
+from solvers.evaluation import Evaluation
+from solvers.objective import Objective
 from solvers.optimizers import Optimizer
 
 

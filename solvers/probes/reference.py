@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from solvers.cadence import Cadence, Every
+from solvers.evaluation import mean_square
 from solvers.jet import Jet
-from solvers.objective import mean_square
 from solvers.operators import FiniteDifference
 from solvers.points import Points
 from solvers.probes.held_out import HELD_OUT_SEED

@@ -19,10 +19,10 @@ def etdrk4(
     """Integrate v' = L v + N(v), L diagonal, exactly in the linear part and to order 4 in the nonlinear one.
 
     The coefficients (e^z - 1) / z and its successors cancel near z = 0; they are averaged over a circle around z, where
-    they are analytic and well conditioned.
+    they are analytic and well conditioned. For real L the upper half of it will do.
 
     Args:
-        linear: diagonal of L, real, any shape.
+        linear: diagonal of L, real or complex, any shape.
         nonlinear: N, of arrays of that shape.
         state: v at the start.
         step: time step.
@@ -41,12 +41,14 @@ def etdrk4(
         True
     """
     z = linear * step
-    circle = np.exp(1j * np.pi * (np.arange(1, CONTOUR + 1) - 0.5) / CONTOUR)
-    ring = z[..., None] + circle
+    real = np.isrealobj(z)
+    angles = (1 if real else 2) * np.pi * (np.arange(1, CONTOUR + 1) - 0.5) / CONTOUR
+    ring = z[..., None] + np.exp(1j * angles)
     whole, half = np.exp(z), np.exp(z / 2)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return step * values.mean(axis=-1).real
+        average = step * values.mean(axis=-1)
+        return average.real if real else average
 
     stage = mean((np.exp(ring / 2) - 1) / ring)
     first = mean((-4 - ring + np.exp(ring) * (4 - 3 * ring + ring**2)) / ring**3)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from solvers.domain import Box
 from solvers.geometry import Cuboid, Interval, Region
 from solvers.jet import TIME, Jet
 from solvers.points import Points, sample
+from solvers.problems.coefficient import Coefficient
 
 Residual = Callable[[Jet, Tensor, Mapping[str, Tensor]], Tensor]
 """residual(jet, x, coefficients) -> (n, equations), with x (n, axes)."""
@@ -26,7 +27,8 @@ class Condition:
 
     Args:
         name: of the loss term.
-        where: "boundary", "initial", or one or several parts of the boundary by name, whose rows are stacked.
+        where: "interior", "boundary", "initial", a set of the problem's by name, or one or several parts of the
+            boundary, whose rows are stacked.
         partials: what the residual reads from the jet.
         residual: residual(jet, x, normals, coefficients) -> (n, equations).
         weight: factor of its mean square in the loss.
@@ -37,27 +39,6 @@ class Condition:
     partials: tuple[str, ...]
     residual: ConditionResidual
     weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class Coefficient:
-    """An unknown scalar that is trained beside the network.
-
-    Args:
-        name: how the residual looks it up.
-        start: initial value.
-        low: lower bound.
-        high: upper bound.
-    """
-
-    name: str
-    start: float
-    low: float = float("-inf")
-    high: float = float("inf")
-
-    def __post_init__(self):
-        if not self.low <= self.start <= self.high:
-            raise ValueError(f"{self.name}: expected low <= start <= high, came {self.low}, {self.start}, {self.high}")
 
 
 @dataclass(frozen=True)
@@ -76,6 +57,10 @@ class Problem:
         test_shape: uniform grid that errors are measured on, one count an axis; empty takes 1001, 101 or 21.
         settings: the numbers that make this variant, for the record.
         components: of u: what the network must put out.
+        sets: names of point sets of its own -> (n, axes), float64: where something was measured, the neighbourhood of
+            a point. Conditions ask for them by name.
+        sampling: what `sample` takes unless told otherwise, such as {"interior": 150}.
+        examine: network -> None, or an error for one that cannot solve this problem, and why.
 
     Raises:
         ValueError: two conditions of one name, or one named "interior".
@@ -97,6 +82,9 @@ class Problem:
     test_shape: tuple[int, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     components: int = 1
+    sets: Mapping[str, Tensor] = field(default_factory=dict)
+    sampling: Mapping[str, object] = field(default_factory=dict)
+    examine: Callable[[nn.Module], None] | None = None
 
     def __post_init__(self):
         names = ["interior", *(condition.name for condition in self.conditions)]
@@ -132,11 +120,31 @@ class Problem:
             (32, 32)
         """
         domain = self.domain
+        if options.get("method") != "nodes":
+            options = {**self.sampling, **options}
         if isinstance(domain, Box):
             if options.get("method") != "nodes":
-                return sample(domain, **options)
+                return self.completed(sample(domain, **options))
             domain = self._region(domain)
-        return domain.sample(**{"ghost_layers": self.ghost_layers, **options})
+        return self.completed(domain.sample(**{"ghost_layers": self.ghost_layers, **options}))
+
+    def completed(self, points: Points) -> Points:
+        """Return points that have the problem's own sets.
+
+        Args:
+            points: with sets of these names or without; theirs stay.
+
+        Returns:
+            The same points where nothing is missing.
+
+        Example:
+            >>> from solvers.problems import poisson_1d
+            >>> points = poisson_1d().sample(interior=4)
+            >>> poisson_1d().completed(points) is points
+            True
+        """
+        missing = {name: rows.to(points.interior) for name, rows in self.sets.items() if name not in points.sets}
+        return replace(points, sets={**missing, **points.sets}) if missing else points
 
     def scattered(self, count: int, seed: int) -> Points:
         """Draw interior points that have no order among them, to look at what happens between others.
@@ -195,10 +203,11 @@ class Problem:
                 f"{self.name} has the axes {', '.join(self.axes)}, the points have {', '.join(points.axes)}: "
                 f"draw them with problem.sample()"
             )
-        for kind in ("interior", "boundary", "initial"):
-            outside = self.domain.outside(getattr(points, kind))
+        kinds = {kind: getattr(points, kind) for kind in ("interior", "boundary", "initial")}
+        for kind, rows in {**kinds, **points.sets}.items():
+            outside = self.domain.outside(rows)
             if outside.any():
-                where = getattr(points, kind)[outside][0].tolist()
+                where = rows[outside][0].tolist()
                 raise ValueError(
                     f"{int(outside.sum())} {kind} points lie outside the domain of {self.name} "
                     f"{list(zip(self.domain.lower, self.domain.upper, strict=True))}, such as {where}: "

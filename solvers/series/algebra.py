@@ -10,12 +10,16 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from solvers.layout import Layout
 
 LONG = 10
 """Order from which one direction goes by a call an order, on all higher orders together, and not by a call a pair."""
+
+FEW = 20_000
+"""Products of two numbers below which one direction goes by sliding windows: four calls, whatever the order."""
 
 
 class Step(NamedTuple):
@@ -66,7 +70,8 @@ class Algebra:
                 sizes.append(1 if steps[-1].summed else group.directions)
         self.sizes, self.steps = sizes, tuple(steps)
         self.coupled = tuple(step for step in steps if step.pairs)
-        self.long = layout.is_single and layout.order >= LONG
+        self.single = layout.is_single
+        self.long = self.single and layout.order >= LONG
 
     @staticmethod
     @lru_cache(maxsize=256)
@@ -115,6 +120,8 @@ class Algebra:
         Returns:
             The same shape.
         """
+        if self._few(b):
+            return _windows(b, before=True).mul(a.flip(0).movedim(0, -1)).sum(-1)
         result = a[:1] * b
         if self.long:
             for j in range(1, self.rows):
@@ -128,6 +135,10 @@ class Algebra:
                 for i, j, _ in step.pairs:
                     add_product(into[step.target], left[i], right[j], step)
         return result
+
+    def _few(self, z: Tensor) -> bool:
+        """Return whether calls cost more than numbers: then all sums are one product with sliding windows."""
+        return self.single and self.rows > 3 and self.rows * z.numel() <= FEW
 
     def square(self, z: Tensor, factor: float = 1.0, constant: float = 0.0, linear: float = 0.0) -> Tensor:
         """Return constant + linear z + factor z^2, for half the multiplications of a product.
@@ -170,6 +181,8 @@ class Algebra:
         Returns:
             The same shape.
         """
+        if self._few(y):
+            return _windows(y, before=False).mul(s.movedim(0, -1)).sum(-1)
         result = s[:1] * y
         if self.long:
             for i in range(1, self.rows):
@@ -223,3 +236,12 @@ def add_product(into: Tensor, a: Tensor, b: Tensor, step: Step, factor: float = 
             into.addcmul_(x, y, value=factor)
     else:
         into.addcmul_(a, b, value=factor)
+
+
+def _windows(z: Tensor, before: bool) -> Tensor:
+    """Return a view (rows, ..., rows), entry [k, ..., i] being row k + i of z with rows - 1 zeros before or behind.
+
+    Behind, it is z_{k+i}; before, z_{k-j} where i = rows - 1 - j.
+    """
+    zeros = z.new_zeros(len(z) - 1, *z.shape[1:])
+    return torch.cat([zeros, z] if before else [z, zeros]).unfold(0, len(z), 1)

@@ -29,8 +29,9 @@ class Arithmetic:
 
     def _multiply(self, other: Arithmetic) -> Self:
         layout, operands = self._align(other)
-        shape = torch.broadcast_shapes(self.shape, other.shape)
-        operands = [lift(c, len(shape)).expand(-1, *shape) for c in operands]
+        if self.shape != other.shape:
+            shape = torch.broadcast_shapes(self.shape, other.shape)
+            operands = [lift(c, len(shape)).expand(-1, *shape) for c in operands]
         return self._like(products.product(*operands, layout), layout)
 
     def __add__(self, other: Arithmetic | Tensor | float) -> Self:

@@ -18,7 +18,9 @@ from dynamics import open_trajectory
 from dynamics.configuration import section
 from solvers.optimizers.lbfgs import LBFGS
 from solvers.optimizers.levenberg_marquardt import LevenbergMarquardt
-from solvers.optimizers.until import Evaluations, Stopped
+from solvers.optimizers.ssbfgs import SSBFGS
+from solvers.optimizers.ssbroyden import SSBroyden
+from solvers.optimizers.until import Evaluations, Steps, Stopped
 
 TRAINED = """
 [problem]
@@ -352,6 +354,17 @@ def test_the_optimizers_of_a_file():
     assert first == LBFGS() and until == Evaluations(200) and second == LevenbergMarquardt() and last == Stopped()
     assert build_optimizer(load("poisson-lbfgs")).factory is torch.optim.LBFGS, "the name keeps its meaning"
     assert build_optimizer(load("disk-heat")) == LBFGS()
+
+
+@pytest.mark.parametrize(("name", "method"), [("ssbroyden", SSBroyden), ("ssbfgs", SSBFGS)])
+def test_self_scaled_optimizers_of_a_file(written, name, method):
+    stage = NODES.replace('"flat-lbfgs"\nhistory = 5', f'"{name}"\nnoise = 1e-8')
+    (first, until), _ = build_optimizer(load(written(stage))).stages
+    assert first == method(noise=1e-8) and until == Steps(4)
+    alone = TRAINED.replace('"adam"\nlr = 1e-2', f'"{name}"\ncurvature = 0.5')
+    assert build_optimizer(load(written(alone))) == method(curvature=0.5)
+    with pytest.raises(UsageError, match=rf"{method.__name__} has no option 'history'; it has max_evaluations"):
+        build_optimizer(load(written(stage.replace("noise = 1e-8", "history = 5"))))
 
 
 BOX = TRAINED.replace('"poisson-1d"', '"poisson-2d"')

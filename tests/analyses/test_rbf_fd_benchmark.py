@@ -18,9 +18,9 @@ from analyses.benchmarks import rbf_fd_orders as orders
 from analyses.benchmarks import rbf_fd_poisson as poisson
 from analyses.benchmarks import rbf_fd_poisson_tables as tables
 from analyses.benchmarks import rbf_fd_steps as steps
+from solvers.evaluation import Evaluation
 from solvers.geometry import Disk, scatter
 from solvers.networks import MLP
-from solvers.objective import Evaluation
 from solvers.operators import RBFFD
 from solvers.optimizers.optimizer import FlatParameters, StepInfo
 from solvers.problems import disk_poisson

@@ -133,10 +133,17 @@ def full_tree(name=EVIL):
             {"step": [10, 3000]},
             {"matrix": name},
         ),
+        "coefficients": xr.Dataset(
+            {"value": (("step", "coefficient"), np.stack([0.1 + 0.4 / step, 2 + 0 * step], axis=1))},
+            {"step": step, "coefficient": [name, "k"]},
+        ),
         "strange<b>": xr.Dataset({"x": ("step", [1.0])}, {"step": [0]}),
     }
     tree = xr.DataTree.from_dict(groups)
-    settings = {"problem": {"name": name, "settings": {name: name}}, "operator": name, name: {name: [name]}}
+    coefficient = {"start": 0.5, "low": 0.0, "high": 3.0, "how": name, "exact": 0.1}
+    told = {name: name, "standard_error": {name: 1e-3}}
+    problem = {"name": name, "settings": told, "coefficients": {name: coefficient, "k": name}}
+    settings = {"problem": problem, "operator": name, name: {name: [name]}}
     settings |= {"case": {"title": name, "optimizer": {"name": name, name: 1}}, "network": {"name": name}}
     told = dict.fromkeys(("dtype", "device", "seed", "created", "git_commit", "format", "format_version"), name)
     tree.attrs |= {"config": settings, "status": name, "stop_reason": name, "versions": {name: name}, **told}

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 from llvmlite import ir
+from torch import nn
 
+from solvers import MLP, Points, TangentProp
 from solvers.kernels import perceptron
 from solvers.kernels.compiler import Compiled, host
 from solvers.kernels.elementwise import elementwise_kernel
+from solvers.kernels.linears import Linears
 from solvers.kernels.loops import blocks, integer, loop
 from solvers.kernels.perceptron import kernel
 from solvers.kernels.products import even_chunks
@@ -20,6 +23,7 @@ from solvers.kernels.recurrences import ACTIVATIONS
 from solvers.kernels.tiles import tile_vectors
 from solvers.kernels.vectors import Format
 from solvers.layout import Group, Layout
+from solvers.networks import Atan, Sine
 from solvers.series import Series
 
 EPS = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
@@ -143,7 +147,7 @@ def test_any_number_of_points_and_any_width(count, widths):
     points = torch.rand(count, axes, generator=generator, dtype=torch.float64)
     direction = torch.rand(1, axes, generator=generator, dtype=torch.float64)
     compiled = kernel("tanh", layout, torch.float64)
-    rows, kept = compiled.forward(points, direction, weights, biases, True)
+    rows, kept = compiled.forward(points, direction, Linears(weights, biases), True)
     parameters = [p.requires_grad_(True) for p in (*weights, *biases)]
     series = Series.along(points, direction, layout)
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
@@ -166,7 +170,7 @@ def test_kept_and_recomputed_tiles_give_the_same_bits(name, monkeypatch):
     )
     weights, biases = [w.double() for w in weights], [b.double() for b in biases]
     points, direction = torch.rand(200, 1).double(), torch.ones(1, 1).double()
-    rows, kept = compiled.forward(points, direction, weights, biases, True)
+    rows, kept = compiled.forward(points, direction, Linears(weights, biases), True)
     assert kept.room.stride > 0
     cotangent = torch.randn_like(rows)
     assert torch.equal(compiled.gradients(kept, cotangent), compiled.gradients(kept.part(0, 200), cotangent))
@@ -183,7 +187,7 @@ def test_threads_share_the_tiles(width, monkeypatch):
     results = {}
     for threads in (1, 2, 5):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        rows, kept = compiled.forward(points, direction, weights, biases, True)
+        rows, kept = compiled.forward(points, direction, Linears(weights, biases), True)
         assert kept.room.threads == threads
         results[threads] = rows, compiled.gradients(kept, torch.cos(rows))
     for threads in (2, 5):
@@ -196,8 +200,7 @@ def test_room_is_used_again_once_it_is_given_back():
     arguments = (
         torch.rand(50, 1).double(),
         torch.ones(1, 1).double(),
-        [torch.rand(3, 1).double()],
-        [torch.zeros(3).double()],
+        Linears([torch.rand(3, 1).double()], [torch.zeros(3).double()]),
     )
     first = compiled.forward(*arguments, True)
     second = compiled.forward(*arguments, True)
@@ -220,7 +223,7 @@ def test_processors_with_narrower_vectors_get_the_same_numbers(vector_bytes, dty
         monkeypatch.setattr(perceptron, "host", lambda processor=processor: processor)
         compiled = perceptron.Kernel("sin", layout, dtype)
         assert compiled.program.format.bytes == processor.vector_bytes
-        rows, kept = compiled.forward(points, directions, weights, biases, True)
+        rows, kept = compiled.forward(points, directions, Linears(weights, biases), True)
         results.append(
             (rows, compiled.gradients(kept, torch.cos(torch.arange(rows.numel()).view(rows.shape)).to(dtype)))
         )
@@ -260,3 +263,27 @@ def test_sizes_of_tiles_and_chunks():
     assert all(rows * tile_vectors(rows) <= 20 or tile_vectors(rows) == 1 for rows in range(1, 65))
     assert host().vector_bytes in (16, 32, 64)
     assert Format(32, 16).bytes == Format(64, 8).bytes == 64
+
+
+@pytest.mark.parametrize("order", [13, 24])
+@pytest.mark.parametrize("activation", [nn.Tanh, Sine, nn.GELU, Atan])
+def test_one_direction_goes_to_order_twenty_four(activation, order):
+    torch.manual_seed(0)
+    network = MLP(1, [6, 5], activation=activation).double()
+    points, partials = (
+        Points(torch.linspace(-1, 1, 11).double()[:, None], axes="x"),
+        ["x" * k for k in range(order + 1)],
+    )
+
+    def loss(jet):
+        return sum((jet["x" * k] / float(math.factorial(k))).square().mean() for k in range(order + 1))
+
+    reference = TangentProp(backend="taylor").plan(points, partials)
+    expected, (_, gradient) = reference(network), reference.value_and_grad(network, loss)
+    for backend in ("fused", "layerwise"):
+        plan = TangentProp(backend=backend).plan(points, partials)
+        jet, (_, found) = plan(network), plan.value_and_grad(network, loss)
+        assert float((found - gradient).abs().max()) <= 1e-13 * float(gradient.abs().max())
+        for letters in partials:
+            scale = float(expected[letters].detach().abs().max())
+            assert float((jet[letters] - expected[letters]).detach().abs().max()) <= 1e-13 * scale

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from solvers.domain import Box
+from solvers.evaluation import mean_square
 from solvers.networks import MLP
-from solvers.objective import Objective, mean_square
+from solvers.objective import Objective
 from solvers.operators import AutoDiff, FiniteDifference
 from solvers.problems import Coefficient, Condition, Problem, helmholtz, poisson_1d
 from solvers.problems.conditions import dirichlet

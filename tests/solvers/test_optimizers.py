@@ -10,7 +10,7 @@ from solvers.networks import MLP
 from solvers.objective import Objective
 from solvers.operators import AutoDiff
 from solvers.optimizers import FlatParameters, Torch
-from solvers.problems import helmholtz, poisson_1d
+from solvers.problems import Coefficient, helmholtz, poisson_1d
 
 
 class Stub:
@@ -35,7 +35,7 @@ class Stub:
 def test_the_buffer_and_the_parameters_are_the_same_memory():
     network = MLP(2, [3, 4]).double()
     before = [p.detach().clone() for p in network.parameters()]
-    flat = FlatParameters(network, {"slope": 1.5})
+    flat = FlatParameters(network, [Coefficient("slope", 1.5)])
     assert flat.names == [name for name, _ in network.named_parameters()]
     assert torch.equal(flat.vector, torch.cat([*(p.reshape(-1) for p in before), torch.tensor([1.5]).double()]))
     for parameter, start in zip(network.parameters(), before, strict=True):
@@ -60,14 +60,14 @@ def test_frozen_parameters_stay_out_of_the_buffer():
 
 def test_gradients_come_in_the_order_of_the_buffer_with_zeros_for_what_does_not_occur():
     network = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Linear(2, 1))
-    flat = FlatParameters(network, {"unused": 0.0, "used": 2.0})
+    flat = FlatParameters(network, [Coefficient("unused", 0.0), Coefficient("used", 2.0)])
     weights = torch.tensor([[1.0], [-3.0]])
     gradient = flat.gradient((network[0].weight * weights).sum() + 5 * flat.coefficients["used"])
     assert gradient.tolist() == [1.0, -3.0, 0.0, 0.0, 0.0, 0.0, 5.0]
 
 
 def test_several_coefficients_have_places_of_their_own():
-    flat = FlatParameters(nn.Linear(1, 1, bias=False), {"one": 1.0, "two": 2.0})
+    flat = FlatParameters(nn.Linear(1, 1, bias=False), [Coefficient("one", 1.0), Coefficient("two", 2.0)])
     flat.vector.copy_(torch.tensor([5.0, 6.0, 7.0]))
     assert [float(value.detach()) for value in flat.coefficients.values()] == [6.0, 7.0]
 

@@ -180,9 +180,15 @@ def test_the_backend_is_chosen_by_network_and_can_be_seen():
     assert plan.backend == "fused"
     plan(lambda x: x * x)
     assert plan.backend == "layerwise"
-    high = TangentProp().plan(line(), ["x" * 13])
+    high = TangentProp().plan(line(), ["x" * 24])
     high(network())
-    assert high.backend == "taylor"
+    assert high.backend == "fused"
+    higher = TangentProp().plan(line(), ["x" * 25])
+    higher(network())
+    assert higher.backend == "taylor"
+    two = TangentProp().plan(plane(), ["x" * 13, "y"])
+    two(network(2))
+    assert two.backend == "taylor"
 
 
 def test_hooks_are_never_passed_over():
@@ -244,7 +250,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
 
 @pytest.mark.parametrize(
     ("operator", "order"),
-    [(TangentProp(backend="fused"), 13), (TangentProp(backend="layerwise"), 13), (TangentProp(rule="partitions"), 15)],
+    [(TangentProp(backend="fused"), 25), (TangentProp(backend="layerwise"), 25), (TangentProp(rule="partitions"), 15)],
 )
 def test_orders_beyond_a_backend_are_refused(operator, order):
     with pytest.raises(ValueError, match="reaches"):
