@@ -20,7 +20,7 @@ from solvers import (
     TangentProp,
     TwoLayer,
 )
-from solvers.networks import Atan, FourierMLP, Gaussian, ModifiedMLP, ResidualMLP
+from solvers.networks import Atan, FourierMLP, Gaussian, ModifiedMLP, Odd, ResidualMLP
 from solvers.operators import RBFFD
 from solvers.problems import PROBLEMS, Problem
 
@@ -46,6 +46,10 @@ NETWORKS = {
 }
 SEEDED = ("random-features", "local-features", "fourier-mlp")
 """Networks with a seed of their own, the run's by default; the others draw from torch's global generator."""
+SOLVED = ("random-features", "local-features")
+"""Networks that are solved for by least squares."""
+ODD = "odd"
+"""Option of every network that is trained: its odd part, `Odd(network)`."""
 ACTIVATIONS = {
     "tanh": torch.nn.Tanh,
     "sine": Sine,
@@ -74,7 +78,7 @@ def build_problem(config: RunConfig) -> Problem:
 
 
 def build_network(config: RunConfig, problem: Problem) -> torch.nn.Module:
-    """Return the configured network for the problem's axes, drawn with the run's seed.
+    """Return the configured network for the problem's axes, drawn with the run's seed; `odd = true` takes its odd part.
 
     Args:
         config: of the run.
@@ -84,8 +88,9 @@ def build_network(config: RunConfig, problem: Problem) -> torch.nn.Module:
         The network, on the CPU.
 
     Raises:
-        UsageError: unknown name, option or activation.
+        UsageError: unknown name, option or activation, or `odd` where it makes no sense.
     """
+    odd = _is_odd(config.network)
     given: dict[str, object] = {"inputs": len(problem.axes)}
     if "activation" in config.network.options:
         name = str(config.network.options["activation"])
@@ -97,7 +102,20 @@ def build_network(config: RunConfig, problem: Problem) -> torch.nn.Module:
     if config.network.name == "local-features":
         given |= {"lower": problem.domain.lower, "upper": problem.domain.upper}
     torch.manual_seed(config.seed)
-    return _build("network", NETWORKS, config.network, given)
+    network = _build("network", NETWORKS, config.network, given, beside=(ODD,))
+    return Odd(network) if odd else network
+
+
+def _is_odd(section: Section) -> bool:
+    odd = section.options.get(ODD, False)
+    if not isinstance(odd, bool):
+        raise UsageError(f"key 'network.{ODD}': expected true or false, came {odd!r}")
+    if odd and section.name in SOLVED:
+        raise UsageError(
+            f"key 'network.{ODD}' has no meaning for {section.name!r}, whose outer weights are solved for: remove it, "
+            f"or take a network that is trained, such as 'mlp'"
+        )
+    return odd
 
 
 def build_operator(config: RunConfig):
@@ -115,20 +133,28 @@ def build_operator(config: RunConfig):
     return _build("operator", OPERATORS, config.operator)
 
 
-def _build(kind: str, table: Mapping[str, Callable], section: Section, given: Mapping[str, object] | None = None):
+def _build(
+    kind: str,
+    table: Mapping[str, Callable],
+    section: Section,
+    given: Mapping[str, object] | None = None,
+    *,
+    beside: tuple[str, ...] = (),
+):
+    """Make what a section names from its options; those `beside` are the caller's."""
     factory = look_up(kind, table, section.name)
-    given = dict(given or {})
+    given, asked = dict(given or {}), {k: v for k, v in section.options.items() if k not in beside}
     parameters = inspect.signature(factory).parameters
     known = [name for name in parameters if name not in given or name == "activation"]
-    if unknown := [name for name in section.options if name not in known]:
+    if unknown := [name for name in asked if name not in known]:
         raise UsageError(
             f"{kind} {section.name!r} has no option {unknown[0]!r}; "
-            + (f"expected {choice(unknown[0], known)}" if known else "it has none")
+            + (f"expected {choice(unknown[0], [*known, *beside])}" if known else "it has none")
         )
     needed = [name for name in known if parameters[name].default is inspect.Parameter.empty]
-    if missing := [name for name in needed if name not in section.options]:
+    if missing := [name for name in needed if name not in asked]:
         raise UsageError(f"{kind} {section.name!r} needs the option {missing[0]!r}; it takes {', '.join(known)}")
-    options = {name: tuple(v) if isinstance(v, list) else v for name, v in section.options.items()} | given
+    options = {name: tuple(v) if isinstance(v, list) else v for name, v in asked.items()} | given
     try:
         return factory(**options)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from analyses.terminal import say, table
 from dynamics import open_trajectory
+from dynamics.coefficients import known_coefficients
 
 
 def show(path: Path) -> None:
@@ -25,6 +26,8 @@ def show(path: Path) -> None:
         say("  " + ", ".join(f"{name} {trajectory.attrs[name]}" for name in names if trajectory.attrs.get(name) != ""))
         if problem := config.get("problem", {}).get("name"):
             say(f"  problem {problem}, operator {config.get('operator', {}).get('name')}")
+        if found := known_coefficients(trajectory):
+            say("  coefficients " + ", ".join(f"{one.name} {one.last:.10g}" for one in found))
         rows = []
         for name, group in sorted(trajectory.children.items()):
             index = next((dim for dim in ("step", "evaluation") if dim in group.sizes), None)

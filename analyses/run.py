@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from analyses.coefficients import coefficient_lines
 from analyses.config import RunConfig, TrainingSection, UsageError
 from analyses.construction import build_network, build_operator, build_optimizer, build_points, build_problem
 from analyses.terminal import error_text, say
@@ -93,6 +94,8 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
         f"{_own_error(direct)}, "
         f"recording took {finished.recording_share:.1%} of the training time"
     )
+    for line in coefficient_lines(problem, finished.coefficients):
+        say(f"  {line}")
     _wrote(output)
     return Outcome(output, finished.status, finished.reason)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from solvers.affine import Affine
+from solvers.compiled_loss import CompiledEvaluation
 from solvers.elimination import Elimination
 from solvers.jacobian import directional, jacobian
 from solvers.jet import Jet
@@ -63,13 +64,24 @@ class Evaluation:
     def _equation(self, coefficients: Mapping[str, Tensor | Affine]) -> Tensor | Affine:
         objective = self._objective
         objective.evaluations += 1
+        if self._compiled is not None:
+            return self._compiled.parts[0]
         # With a graph also where the first to ask wants none: the gradient will need it.
         with torch.enable_grad():
             return objective.equation(objective.plan, self._jet(objective.plan), coefficients)
 
     def _conditions(self, coefficients: Mapping[str, Tensor | Affine]) -> list[Tensor | Affine]:
+        if self._compiled is not None:
+            return self._compiled.parts[1:]
         with torch.enable_grad():
             return [term.residual(self._jet(term.plan), coefficients) for term in self._objective.conditions]
+
+    @cached_property
+    def _compiled(self) -> CompiledEvaluation | None:
+        objective = self._objective
+        if objective.compiled is None:
+            return None
+        return objective.compiled.evaluate(objective.network, objective.parameters.values())
 
     @cached_property
     def _elimination(self) -> Elimination:
@@ -126,9 +138,22 @@ class Evaluation:
         """Gradient of the loss in the flat buffer, (parameters,); frees the graph and counts the evaluation."""
         objective = self._objective
         self._check_version()
-        gradient = objective.parameters.gradient(self.value, self._jet.detached)
+        if self._compiled is None:
+            gradient = objective.parameters.gradient(self.value, self._jet.detached)
+        else:
+            gradient = self._compiled_gradient()
         self.gradient_norm = float(torch.linalg.vector_norm(gradient))
         objective._history.append(Counted(float(self.value.detach()), self.gradient_norm, objective.update_norm()))
+        return gradient
+
+    @torch.no_grad()
+    def _compiled_gradient(self) -> Tensor:
+        """Return the gradient through compiled residuals: of the sum of w/n r^2 it is 2 w/n r, led back."""
+        flat, parts = self._objective.parameters, [self.residual, *self.condition_residuals]
+        cotangents = [2 * self._weigh(number, self._weigh(number, part)) for number, part in enumerate(parts)]
+        gradient, scalars = self._compiled.gradient(cotangents, self.eliminated, flat.starts, len(flat.vector))
+        for (name, entry), change in zip(flat.coefficients.items(), scalars, strict=True):
+            gradient[flat.starts[entry]] = change * flat.slope(name)
         return gradient
 
     def _check_version(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from solvers.compiled_loss import CompiledLoss
 from solvers.evaluation import Counted, Evaluation
 from solvers.jet import Jet
 from solvers.operators.operator import Operator, Plan
@@ -33,13 +35,17 @@ class Objective:
         network: maps (n, axes) to (n, components).
         operator: how derivatives are taken.
         points: collocation points, on the network's device and in its dtype.
+        compiled: run the residuals as compiled code where that covers them; compiling takes 0.02 to 0.15 s a term, once
+            a process for equal ones, and an evaluation then has no graph.
 
     Raises:
         ValueError: points or a network that do not match the problem, partials that the operator cannot reach, network
             values that are not (points, components), a residual that is not (points, equations).
     """
 
-    def __init__(self, problem: Problem, network: nn.Module, operator: Operator, points: Points):
+    def __init__(
+        self, problem: Problem, network: nn.Module, operator: Operator, points: Points, *, compiled: bool = False
+    ):
         points = problem.completed(points)
         problem.check(points)
         if problem.examine is not None:
@@ -54,6 +60,7 @@ class Objective:
         self.plan = operator.plan(self.equation_points, _shared(problem))
         self.conditions = [self._term(condition) for condition in problem.conditions]
         self.stack = Stack.of([self.plan, *(term.plan for term in self.conditions)])
+        self.compiled = self._compile() if compiled else None
         self.attention: Tensor | None = None
         self.evaluations = 0
         self._history: list[Counted] = []
@@ -65,6 +72,16 @@ class Objective:
         if condition.where == INTERIOR and self.equation_points.counts == self.points.only("interior").counts:
             return Term(condition, self.plan, self.equation_points.rows, self.equation_points.normals)
         return Term.of(condition, self.operator, self.points)
+
+    def _compile(self) -> CompiledLoss | None:
+        """Return the residuals of all terms as compiled code, or None where torch is needed."""
+        problem = self.problem
+
+        def equation(jet: Jet, x: Tensor, normals: Tensor, coefficients: Mapping[str, Tensor]) -> Tensor:
+            return problem.residual(jet, x, coefficients)
+
+        terms = [(self.plan, equation), *((term.plan, term.condition.residual) for term in self.conditions)]
+        return CompiledLoss.of(terms, self.network, list(self.parameters.coefficients), list(self.unknowns))
 
     @property
     def vector(self) -> Tensor:
@@ -90,7 +107,7 @@ class Objective:
         """Names of the loss terms, the interior first."""
         return (INTERIOR, *(term.condition.name for term in self.conditions))
 
-    @property
+    @cached_property
     def weights(self) -> tuple[float, ...]:
         """Fixed weights of the terms."""
         return (1.0, *(term.condition.weight for term in self.conditions))

@@ -70,7 +70,7 @@ def _prepare(problem, network, operator, optimizer, points, probes, attention, r
         # Stencils on points drawn at random have weights without bound.
         points = problem.sample(seed=seed, **({"method": "nodes"} if isinstance(operator, RBFFD) else {}))
     points = points.to(device, dtype)
-    objective = Objective(problem, network.to(device=device, dtype=dtype), operator, points)
+    objective = Objective(problem, network.to(device=device, dtype=dtype), operator, points, compiled=True)
     if probes is None:
         probes = partial(standard_probes, optimizer=optimizer) if recorded else ()
     chosen = tuple(probes(objective) if callable(probes) else probes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from dynamics.diagnosis import descent, equation, floors, phase, solution
+from dynamics.diagnosis import coefficients, descent, equation, floors, phase, solution
 from dynamics.diagnosis.finding import SEVERITIES, Finding
 from dynamics.diagnosis.log import Log
 
@@ -14,6 +14,7 @@ RULES = (
     solution.trivial_solution,
     equation.wrong_equation,
     equation.neglected_term,
+    coefficients.coefficient_at_bound,
     solution.overfitted_points,
     solution.underdetermined,
     solution.spurious_solution,
@@ -24,6 +25,7 @@ RULES = (
     floors.stopped_early,
     descent.unfinished,
     descent.rising_loss,
+    coefficients.coefficient_drifting,
     phase.phase,
     phase.oscillating,
     floors.least_squares_floor,
@@ -34,11 +36,14 @@ RULES = (
 
 _POOR = frozenset({"stuck", "unconverged", "rising_loss"})
 EXPLAINS = {
-    "diverged": _POOR | {"neglected_term", "conflicting_terms", "learning_rate_too_large", "saturated_layer"},
+    "diverged": _POOR
+    | {"neglected_term", "conflicting_terms", "learning_rate_too_large", "saturated_layer"}
+    | {"coefficient_at_bound", "coefficient_drifting"},
     "conflicting_terms": _POOR | {"neglected_term", "learning_rate_too_large"},
     "trivial_solution": _POOR | {"spurious_solution", "underdetermined"},
     "wrong_equation": _POOR | {"spurious_solution", "underdetermined"},
     "neglected_term": _POOR | {"spurious_solution", "underdetermined"},
+    "coefficient_at_bound": {"spurious_solution", "underdetermined", "stuck"},
     "overfitted_points": {"spurious_solution", "underdetermined"},
     "underdetermined": {"spurious_solution"},
     "operator_floor": _POOR | {"rounding_floor", "stopped_early", "conflicting_terms", "neglected_term"},
@@ -46,6 +51,7 @@ EXPLAINS = {
     "learning_rate_too_large": _POOR | {"saturated_layer", "conflicting_terms"},
     "rounding_floor": {"stopped_early"},
     "stuck": {"rising_loss"},
+    "unconverged": {"coefficient_drifting"},
 }
 """Cause -> consequences that are not told beside it."""
 

@@ -68,7 +68,7 @@ def report_html(trajectory: xr.DataTree, name: str = "", begin: Callable[[str], 
         written, why = _attempt(made, run)
         if written:
             parts[made.name] = (made.heading, written)
-        else:
+        elif why:
             missing.append(f"{made.heading}: {why}")
     if config := configuration(trajectory):
         parts["configuration"] = ("Configuration", grouped_table(config, "As recorded in the file."))
@@ -82,9 +82,9 @@ def report_html(trajectory: xr.DataTree, name: str = "", begin: Callable[[str], 
 
 
 def _attempt(made: Section, run: Run) -> tuple[str, str]:
-    """Write a section, or say why there is none."""
+    """Write a section, or say why there is none where that is worth a word."""
     if not recorded(run.trajectory, made.needs):
-        return "", f"not recorded; {made.record}"
+        return "", f"not recorded; {made.record}" if made.record else ""
     try:
         return made.write(run), ""
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dynamics.report.coefficients import coefficients_section
 from dynamics.report.course import Run
 from dynamics.report.layers import compression_section
 from dynamics.report.losses import losses_section, terms_section
@@ -22,7 +23,7 @@ class Section:
         name: identifier in the page.
         heading: its title.
         needs: alternatives, each a group of "stream/variable" that must hold a finite value.
-        record: what would record them.
+        record: what would record them; empty where most runs have no such thing, whose absence is not worth a word.
         write: makes the section's HTML.
 
     Example:
@@ -40,6 +41,13 @@ class Section:
 SECTIONS = (
     Section("losses", "Losses and error", (("series/loss",),), "record the scalar loss of every step", losses_section),
     Section(
+        "coefficients",
+        "Coefficients",
+        (("coefficients/value",),),
+        "",
+        coefficients_section,
+    ),
+    Section(
         "snr",
         "Gradient signal to noise",
         (("gradients/mean_norm_total", "gradients/std_norm_total"),),
@@ -53,7 +61,13 @@ SECTIONS = (
         "record /homogeneity: solvers.probes.homogeneity()",
         homogeneity_section,
     ),
-    Section("terms", "Gradient norms", (("gradients/term_mean_norm",), ("series/gradient_norm",)), "", terms_section),
+    Section(
+        "terms",
+        "Gradient norms",
+        (("gradients/term_mean_norm",), ("series/gradient_norm",)),
+        "record /gradients: solvers.probes.block_gradients(), or the gradient norm of every step",
+        terms_section,
+    ),
     Section(
         "adam",
         "Adam's learning-rate correction",

@@ -45,24 +45,34 @@ class Combination:
         Returns:
             (n, components) each.
         """
-        if self.matrix is not None:
-            return torch.tensordot(self.matrix, rows, 1).unbind()
-        taken = rows if self.selected is None else rows[self.selected]
-        return (taken * self.factors).unbind()
+        return self.stacked(rows).unbind()
 
-    def adjoint(self, cotangents: Sequence[Tensor]) -> Tensor:
+    def stacked(self, rows: Tensor) -> Tensor:
+        """Return the partials in one tensor.
+
+        Args:
+            rows: (rows, n, components).
+
+        Returns:
+            (partials, n, components).
+        """
+        if self.matrix is not None:
+            return torch.tensordot(self.matrix, rows, 1)
+        return (rows if self.selected is None else rows[self.selected]) * self.factors
+
+    def adjoint(self, cotangents: Sequence[Tensor] | Tensor) -> Tensor:
         """Return the cotangents of the rows.
 
         Args:
-            cotangents: of the partials, (n, components) each.
+            cotangents: of the partials, (n, components) each, or stacked.
 
         Returns:
             (rows, n, components), contiguous.
         """
-        stacked = torch.stack(cotangents)
+        stacked = cotangents if isinstance(cotangents, Tensor) else torch.stack(cotangents)
         if self.matrix is not None:
             return torch.tensordot(self.matrix.T, stacked, 1).contiguous()
-        stacked *= self.factors
+        stacked = stacked * self.factors
         if self.selected is None:
             return stacked
         return stacked.new_zeros(self.rows, *stacked.shape[1:]).index_add_(0, self.selected, stacked)

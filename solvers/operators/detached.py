@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -23,24 +24,37 @@ class Detached:
     """A jet of leaves: it depends on nothing before, and an adjoint leads on from it to the network's parameters.
 
     Args:
-        jet: partials.
-        leaves: the same, in the plan's order.
+        stacked: partials in the plan's order, (partials, n, components), without a graph.
+        jet_of: makes a jet of them, one tensor each.
         chain: the network.
         combination: of the series' rows to partials.
         kernel: compiled program.
         kept: what its backward pass needs.
     """
 
-    jet: Jet
-    leaves: Sequence[Tensor]
+    stacked: Tensor
+    jet_of: Callable[[Sequence[Tensor]], Jet]
     chain: Chain
     combination: Combination
     kernel: Kernel
     kept: Kept
 
+    @cached_property
+    def leaves(self) -> tuple[Tensor, ...]:
+        """The partials as leaves of a graph, (n, components) each."""
+        leaves = self.stacked.unbind()
+        for leaf in leaves:
+            leaf.requires_grad_(True)
+        return leaves
+
+    @cached_property
+    def jet(self) -> Jet:
+        """The jet made of the leaves."""
+        return self.jet_of(self.leaves)
+
     def pull_back(
         self,
-        cotangents: Sequence[Tensor],
+        cotangents: Sequence[Tensor] | Tensor,
         flat: Tensor,
         starts: Mapping[Tensor, int],
         part: tuple[int, int] | None = None,
@@ -48,7 +62,7 @@ class Detached:
         """Add the parameters' gradients into a flat buffer.
 
         Args:
-            cotangents: of the leaves.
+            cotangents: of the leaves, or of `stacked`.
             flat: the buffer, contiguous.
             starts: parameter -> its first element there; gradients of others are dropped.
             part: first point and end of the points that count; all by default.

@@ -377,10 +377,7 @@ class TangentPropPlan:
 
         compiled = kernel(chain.activation, self.layout, self.rows.dtype)
         rows, kept = compiled.forward(self.rows, self.vectors, chain.linears, True, chain.odd)
-        leaves = self.combination.partials(rows)
-        for leaf in leaves:
-            leaf.requires_grad_(True)
-        return Detached(self.jet(leaves), leaves, chain, self.combination, compiled, kept)
+        return Detached(self.combination.stacked(rows), self.jet, chain, self.combination, compiled, kept)
 
 
 def _unwrapped(network: Network) -> Network:

@@ -146,6 +146,18 @@ class FlatParameters:
                 found[name] = c.middle + c.half * torch.tanh(found[name])
         return found
 
+    def slope(self, name: str) -> Tensor | float:
+        """Return the derivative of a coefficient in its entry of the buffer.
+
+        Args:
+            name: of one that is trained or bounded.
+
+        Returns:
+            1, or half the width of the bounds times 1 - tanh^2.
+        """
+        c = self._held[name]
+        return c.half * (1 - torch.tanh(self.coefficients[name].detach()) ** 2) if c.how == "bounded" else 1.0
+
     @property
     def leaves(self) -> list[Tensor]:
         """The tensors behind the buffer: parameters, then coefficients."""

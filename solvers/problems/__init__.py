@@ -8,20 +8,26 @@ from solvers.problems.ball_poisson import ball_poisson as ball_poisson
 from solvers.problems.biharmonic import biharmonic_1d as biharmonic_1d
 from solvers.problems.biharmonic import biharmonic_2d as biharmonic_2d
 from solvers.problems.burgers import burgers as burgers
+from solvers.problems.coefficient import Coefficient as Coefficient
 from solvers.problems.disk_heat import disk_heat as disk_heat
 from solvers.problems.disk_poisson import disk_nonlinear_poisson as disk_nonlinear_poisson
 from solvers.problems.disk_poisson import disk_poisson as disk_poisson
 from solvers.problems.heat import heat as heat
 from solvers.problems.helmholtz import helmholtz as helmholtz
 from solvers.problems.holed_poisson import holed_poisson as holed_poisson
+from solvers.problems.inverse_burgers import inverse_burgers as inverse_burgers
+from solvers.problems.inverse_heat import inverse_heat as inverse_heat
+from solvers.problems.kdv import kdv as kdv
+from solvers.problems.measurements import measured as measured
 from solvers.problems.nonlinear_poisson import nonlinear_poisson_1d as nonlinear_poisson_1d
 from solvers.problems.nonlinear_poisson import nonlinear_poisson_2d as nonlinear_poisson_2d
 from solvers.problems.plate import disk_plate as disk_plate
 from solvers.problems.poisson import poisson_1d as poisson_1d
 from solvers.problems.poisson import poisson_2d as poisson_2d
-from solvers.problems.problem import Coefficient as Coefficient
 from solvers.problems.problem import Condition as Condition
 from solvers.problems.problem import Problem as Problem
+from solvers.problems.residual_derivatives import residual_derivatives as residual_derivatives
+from solvers.problems.selfsimilar_burgers import selfsimilar_burgers as selfsimilar_burgers
 
 PROBLEMS: Mapping[str, Callable[..., Problem]] = MappingProxyType(
     {
@@ -37,10 +43,14 @@ PROBLEMS: Mapping[str, Callable[..., Problem]] = MappingProxyType(
         "heat": heat,
         "helmholtz": helmholtz,
         "holed-poisson": holed_poisson,
+        "inverse-burgers": inverse_burgers,
+        "inverse-heat": inverse_heat,
+        "kdv": kdv,
         "nonlinear-poisson-1d": nonlinear_poisson_1d,
         "nonlinear-poisson-2d": nonlinear_poisson_2d,
         "poisson-1d": poisson_1d,
         "poisson-2d": poisson_2d,
+        "selfsimilar-burgers": selfsimilar_burgers,
     }
 )
 """Name -> function that makes the problem; its arguments are the options a TOML file may give."""
@@ -62,8 +72,14 @@ __all__ = [
     "heat",
     "helmholtz",
     "holed_poisson",
+    "inverse_burgers",
+    "inverse_heat",
+    "kdv",
+    "measured",
     "nonlinear_poisson_1d",
     "nonlinear_poisson_2d",
     "poisson_1d",
     "poisson_2d",
+    "residual_derivatives",
+    "selfsimilar_burgers",
 ]

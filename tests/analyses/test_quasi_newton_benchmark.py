@@ -94,11 +94,13 @@ def test_the_conditions_hold_before_anything_is_learnt(name):
 
 
 def test_the_march_spends_its_evaluations_and_descends():
-    recipe = replace(quasi_newton.quickened(RECIPES["kdv"]), evaluations=40, rounds=2)
+    recipe = replace(quasi_newton.quickened(RECIPES["kdv"]), evaluations=40, redraw=20)
     short, long = (march(recipe, LBFGS, seed=0, share=share) for share in (0.05, 1.0))
     assert 2 * 40 <= long.evaluations < 2 * 40 + 30
     assert short.evaluations < 12
     assert long.losses[0] < short.losses[0]
+    seam = torch.tensor([[-0.4, 0.5], [0.9, 0.5]], dtype=torch.float64)
+    assert torch.equal(long.pieces[0](seam), long.pieces[1](seam))
     assert long.ends == [0.5, 1.0] and long.status == "complete" and long.seconds > 0
 
 

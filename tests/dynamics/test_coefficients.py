@@ -130,8 +130,8 @@ def test_fluctuation_is_no_drift_and_a_short_run_is_not_judged():
 
 def test_the_report_tells_value_truth_error_and_bounds():
     known = {"nu": bounds(high=30.0, exact=0.3)}
-    html = report_html(run([settling(0.301)], known, {"nu": 1e-3}))
-    cells = re.findall(r"<td>(.*?)</td>", html)
+    html = report_html(run([settling(0.301, over=20.0)], known, {"nu": 1e-3}))
+    cells = re.findall(r"<td>(.*?)</td>", html[html.index('<h2 id="coefficients">') :])
     assert cells[:6] == ["0.301", "0.3", "1.0e-03", "1.0e-03 (1.0 of them off)", "0 to 30", "trained"]
     assert '<h2 id="coefficients">Coefficients</h2>' in html
     assert "Beyond the panel: upper bound 30." in html and "upper bound 30" in html
@@ -158,4 +158,5 @@ def test_bounds_on_one_side_and_both_are_told(low, high, said):
 def test_values_that_never_were_finite_break_no_report():
     assert "Coefficients" not in report_html(run([np.full(ROWS, np.nan)], {"nu": bounds()}))
     html = report_html(run([np.full(ROWS, np.nan), settling(0.3)], {"nu": bounds(exact=0.2), "rate": bounds()}))
-    assert "nu: no finite value" in html
+    assert 'aria-label="rate from' in html and 'aria-label="nu' not in html, "what is nowhere has no figure"
+    assert re.search(r'<th scope="row">nu</th><td>-</td><td>0.2</td><td>-</td><td>-</td>', html)

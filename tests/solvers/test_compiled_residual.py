@@ -16,6 +16,7 @@ from solvers.affine import Affine, as_affine
 from solvers.compiled_residual import CompiledResidual, compile_residual, explain
 from solvers.expressions.comparison import compare
 from solvers.expressions.graph import Graph, UncoveredError
+from solvers.expressions.shadows import BITS, MIXED, Shadows
 from solvers.expressions.trace import Signature, trace
 from solvers.jet import Jet, single_partials
 from solvers.problems import PROBLEMS, residual_derivatives, selfsimilar_burgers
@@ -159,6 +160,8 @@ FUNCTIONS = {
         u * ((x > 0).to(x) - (x < 1).to(x) + (x >= 0.5) + torch.where(x <= 1, x, s))
     ),
     "of scalars": lambda u, x, s: u * torch.sin(s) + torch.exp(s) / (1 + s * s) + s**2,
+    "no jet": lambda u, x, s: s * torch.ones_like(u) + 2 * torch.ones_like(x),
+    "numbers": lambda u, x, s: 3 * torch.ones_like(x),
     "divisions": lambda u, x, s: u / (2 + s * s) + s / (u * u + 1) + u / 7 + 3 / (u * u + 1),
     "large numbers": lambda u, x, s: u * 1e200 - u * 1e-200,
 }
@@ -167,7 +170,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_elementary_functions_of_jet_points_and_scalars(name):
     def function(stack, x, scalars):
-        return FUNCTIONS[name](stack[0], x, scalars[0]) - stack[1]
+        return torch.cat([FUNCTIONS[name](stack[0], x, scalars[0]), stack[1]], dim=1)
 
     signature = Signature(**PAIR)
     for n in SIZES:
@@ -201,7 +204,12 @@ def of_series(stack, x, scalars):
     return (u * u * y / (u * u + 1) + (u * scalars[0]).sin()).coefficients.movedim(0, 1).flatten(1)
 
 
-@pytest.mark.parametrize("function", [in_place, moved, of_series])
+def without_weight(stack, x, scalars):
+    # Other points enter with a factor that is 0 in the code.
+    return stack[0] * scalars[0] + 0.0 * stack[1].flip(0) - x
+
+
+@pytest.mark.parametrize("function", [in_place, moved, of_series, without_weight])
 def test_views_changes_in_place_and_custom_functions_are_followed(function):
     signature = Signature(**PAIR)
     for n in SIZES:
@@ -244,11 +252,14 @@ def pretends(stack, x, scalars):
         (lambda s, x, c: torch.div(s[0], s[1], rounding_mode="floor"), "rounded"),
         (lambda s, x, c: s[0].detach() * s[1], "differ"),
         (lambda s, x, c: s[0].long().double(), "int64"),
+        (lambda s, x, c: s[0] * torch.tensor(2.0 + 1.0j).abs(), "complex"),
         (lambda s, x, c: (s[0].float() * 2).double(), "float32"),
         (lambda s, x, c: s[0] / 0.0, "no finite values"),
         (lambda s, x, c: s[0][:, 0], "no torch.float64 tensor"),
         (lambda s, x, c: 3.0, "no torch.float64 tensor"),
+        (lambda s, x, c: s[0][:, :0], "no torch.float64 tensor"),
         (lambda s, x, c: s[5], "IndexError"),
+        (lambda s, x, c: s[0].view(len(x) % 9, -1).reshape(-1, 1), "at 9 points"),
         (lambda s, x, c: s[0][:1], "1 rows"),
     ],
 )
@@ -452,6 +463,19 @@ def test_a_graph_folds_numbers_and_finds_what_it_has():
     w, z = other.leaf("stack", 0, 0), other.leaf("stack", 1, 0)
     assert graph.key([graph.apply("sub", u, v)]) == other.key([other.apply("sub", w, z)])
     assert graph.key([graph.apply("sub", u, v)]) != other.key([other.apply("sub", z, w)])
+
+
+def test_numbers_of_two_points_belong_to_neither():
+    graph = Graph()
+    shadows = Shadows(graph, torch.float64)
+    u = graph.leaf("stack", 0, 0) << BITS
+    first, second, none = u | 1, u | 2, graph.leaf("scalar", 0) << BITS
+    rows = (
+        shadows.apply("add", torch.tensor([first, first, first, none]), torch.tensor([first, second, none, none]))
+        & MIXED
+    )
+    assert rows.tolist() == [1, MIXED, 1, 0]
+    assert int(shadows.sum(torch.tensor([first, second]), [], False)) & MIXED == MIXED
 
 
 def test_tracing_does_not_make_torch_import_its_own_compiler():

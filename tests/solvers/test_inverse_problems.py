@@ -139,6 +139,15 @@ def test_the_diffusivity_is_found_as_well_as_the_data_allow(how):
     assert abs(run.coefficients["diffusivity"] - best) < 0.6 * error, "the network costs less than the noise"
 
 
+@pytest.mark.parametrize("how", ["bounded", "eliminated"])
+def test_the_viscosity_is_found_as_well_as_the_data_allow(how):
+    problem = inverse_burgers(0.05, 300, bounds=(0.0, 1.0), how=how)
+    points = problem.sample(interior=400, boundary=32, initial=48, seed=1)
+    run = train(problem, network(), TangentProp(), SSBroyden(), points=points, steps=250, progress=False)
+    error = problem.settings["standard_error"]["viscosity"]
+    assert abs(run.coefficients["viscosity"] - 0.05) < 3 * error and error < 3e-3 * 0.05
+
+
 def test_without_noise_the_diffusivity_is_found_to_more_digits():
     problem = inverse_heat(noise=0.0, measurements=50)
     run = train(
@@ -153,18 +162,15 @@ def test_without_noise_the_diffusivity_is_found_to_more_digits():
     assert abs(run.coefficients["diffusivity"] - 0.1) < 2e-6
 
 
-def test_too_heavy_data_are_worse():
-    """The network then follows the noise: twenty draws and the docstring's numbers took minutes, three show it."""
+def test_data_as_heavy_as_their_precision_make_the_estimate_too_small():
+    """u then interpolates the noise, whose u_xx is too large; the docstring's ten draws show the same."""
     off = {}
     for weight in (1.0, 1e4):
-        each = []
-        for seed in range(3):
-            problem = inverse_heat(noise=0.05, seed=seed, weight=weight, how="eliminated")
-            points = problem.sample(**SETTINGS)
-            run = train(problem, network(seed=seed), TangentProp(), SSBroyden(), points=points, steps=250)
-            each.append((run.coefficients["diffusivity"] - 0.1) / problem.settings["standard_error"]["diffusivity"])
-        off[weight] = np.sqrt(np.mean(np.square(each)))
-    assert off[1.0] < 2 < off[1e4]
+        problem = inverse_heat(noise=0.1, weight=weight, how="eliminated")
+        points = problem.sample(**SETTINGS)
+        run = train(problem, network(), TangentProp(), SSBroyden(), points=points, steps=120, progress=False)
+        off[weight] = (run.coefficients["diffusivity"] - 0.1) / problem.settings["standard_error"]["diffusivity"]
+    assert abs(off[1.0]) < 3 and off[1e4] < -5
 
 
 # Mistakes.
