@@ -10,10 +10,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Optional
 
 import numpy as np
@@ -22,116 +19,28 @@ import torch
 import typer
 from torch import Tensor
 
+from analyses.benchmarks.clocked import Clocked, Enough, Loss, steps
 from analyses.benchmarks.machine import describe_machine
+from analyses.benchmarks.optimizer_losses import chained_rosenbrock, poisson_network
 from analyses.terminal import keep, table
-from solvers.networks import MLP
-from solvers.objective import Objective
-from solvers.operators import AutoDiff
 from solvers.optimizers.lbfgs import LBFGS
-from solvers.problems import poisson_1d
 
-Loss = Callable[[Tensor], tuple[float, Tensor]]
-"""Vector -> value and gradient."""
 SIZES = (522, 7_851, 50_000)
 """Parameters: MLPs of 2x20 and 4x50 hidden units, and a larger one."""
 HISTORIES = (10, 100)
 
 
-class Enough(Exception):
-    """The evaluations are used up."""
-
-
-@dataclass(eq=False)
-class Clocked:
-    """A loss that takes the CPU time between its evaluations, and ends the run after some of them.
-
-    Args:
-        loss: vector -> value and gradient.
-        evaluations: after which the run ends.
-        entered: CPU seconds at the beginning of each evaluation.
-        left: CPU seconds at the end of each.
-        lowest: value seen.
-    """
-
-    loss: Loss
-    evaluations: int
-    entered: list[float] = field(default_factory=list)
-    left: list[float] = field(default_factory=list)
-    lowest: float = float("inf")
-
-    def __call__(self, vector: Tensor) -> tuple[float, Tensor]:
-        """Evaluate.
-
-        Args:
-            vector: (parameters,).
-
-        Returns:
-            Value and gradient.
-
-        Raises:
-            Enough: all evaluations are made.
-        """
-        self.entered.append(time.process_time())
-        if len(self.entered) > self.evaluations:
-            raise Enough
-        value, gradient = self.loss(vector)
-        self.lowest = min(self.lowest, value)
-        self.left.append(time.process_time())
-        return value, gradient
-
-    def overhead(self, skipped: int) -> float:
-        """Return what the optimizer took an evaluation.
-
-        Args:
-            skipped: first evaluations that are left out, while the history fills.
-
-        Returns:
-            Mean CPU seconds.
-        """
-        gaps = [entered - left for entered, left in zip(self.entered[1:], self.left, strict=False)][skipped:]
-        return statistics.fmean(gaps)
-
-
-def chained_rosenbrock(vector: Tensor) -> tuple[float, Tensor]:
-    """Return a cheap loss that takes many iterations, sum of 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2, and its gradient.
-
-    Args:
-        vector: (parameters,).
-
-    Returns:
-        Value and gradient.
-
-    Example:
-        >>> chained_rosenbrock(torch.tensor([0.0, 1.0], dtype=torch.float64))
-        (101.0, tensor([ -2., 200.], dtype=torch.float64))
-    """
-    head, bend, away = vector[:-1], vector[1:] - vector[:-1] ** 2, 1 - vector[:-1]
-    gradient = torch.zeros_like(vector)
-    gradient[:-1] = -400 * head * bend - 2 * away
-    gradient[1:] += 200 * bend
-    return float(100 * bend @ bend + away @ away), gradient
-
-
 def ours(loss: Loss, vector: Tensor, history: int) -> None:
-    """Run our L-BFGS, sharing the evaluation at an unchanged vector as training does.
+    """Run our L-BFGS.
 
     Args:
         loss: that ends the run.
         vector: start, updated in place.
         history: pairs.
     """
-    latest: list = [None, None]
-
-    def objective(at: Tensor) -> SimpleNamespace:
-        if latest[0] != at._version:
-            value, gradient = loss(at)
-            latest[:] = at._version, SimpleNamespace(value=torch.tensor(value), gradient=gradient)
-        return latest[1]
-
     optimizer = LBFGS(history=history, tolerance_gradient=0.0, tolerance_change=0.0)
-    state, info = optimizer.init(vector), None
-    while info is None or info.stopped is None:
-        state, info = optimizer.step(objective, state)
+    for _ in steps(optimizer, loss, vector):
+        pass
 
 
 def torchs(loss: Loss, vector: Tensor, history: int) -> None:
@@ -242,17 +151,9 @@ def network_losses(seeds: int, evaluations: int) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for seed in range(seeds):
         for name in OPTIMIZERS:
-            torch.manual_seed(seed)
-            problem = poisson_1d()
-            points = problem.sample(interior=64, boundary=2, seed=seed)
-            objective = Objective(problem, MLP(1, [20, 20]).double(), AutoDiff(), points)
-
-            def loss(vector: Tensor, objective: Objective = objective) -> tuple[float, Tensor]:
-                evaluation = objective(vector)
-                return float(evaluation.value.detach()), evaluation.gradient
-
+            loss, vector = poisson_network(seed)
             start = time.process_time()
-            found = clocked(name, loss, objective.vector, 100, evaluations)
+            found = clocked(name, loss, vector, 100, evaluations)
             seconds = time.process_time() - start
             rows.append(
                 {

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from analyses.reproduce import n_tangentprop, n_tangentprop_runtimes
@@ -201,22 +202,22 @@ def test_published_loss_is_the_formula_with_leibniz_derivatives(k):
 
 
 def test_replay_reads_parameters_back_and_both_operators_agree(tmp_path):
-    problem = published_problem(1)
+    problem = published_problem(0)
     path = tmp_path / "run.h5"
     run = trained(
-        "short", problem, published_network(1), SSBroyden(), 60, seed=1, points=published_points(problem), path=path
+        "short", problem, published_network(0), SSBroyden(), 60, seed=0, points=published_points(problem), path=path
     )
     steps, vectors = snapshots(path)
     assert steps.tolist() == [0, 50, 60] and not np.array_equal(vectors[0], vectors[1])
     course = history(path)
     assert course.steps[-1] == 60 and course.lam[-1] == pytest.approx(run.lam) and course.loss[0] > 10 * run.loss
     assert course.evaluations[-1] == run.evaluations > 60
-    found = replay(path, 1, 2)
+    found = replay(path, 0, 2)
     assert found.steps == [0, 60] and max(found.rounding) < 1e-11 and max(found.loss_differences) < 1e-9
     assert all(own < other for own, other in zip(found.rounding, found.gradient_differences, strict=True)) or (
         max(found.gradient_differences) < 1e-14
     )
-    assert found.ratio == pytest.approx(sum(found.nested) / sum(found.fused)) and found.ratio > 2
+    assert found.ratio == pytest.approx(sum(found.nested) / sum(found.fused)) and found.ratio > 1.2
 
 
 def test_end_to_end_runs_take_the_same_path_and_tell_the_optimizers_share():
@@ -346,6 +347,8 @@ def test_reproduction_writes_its_outputs_and_never_over_others(tmp_path, monkeyp
         TINY, profiles=(0,), published=(0,), seeds=1, protocol=(20, 20), replays={0: 2}, ends={0: 2}, ablated=(1,),
         ablation_steps=2, spectra=(8, 8, 3),
     )  # fmt: skip
+    # Drawing takes half of the time; the figures themselves are made.
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: path.write_bytes(b"drawn"))
     said = []
     monkeypatch.setattr(n_tangentprop, "parts", lambda total: _Parts(total, said))
     claims = n_tangentprop.measure(tmp_path, size, full=False)
