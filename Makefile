@@ -49,7 +49,8 @@ bench: $(READY) ## measure everything, over three hours; results in analyses/ben
 	@$(RUN) -m analyses.benchmarks.recording --json analyses/benchmarks/recording.json
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.derivatives --json analyses/benchmarks/derivatives.json \
 	  --figure analyses/figures/derivatives.png
-	@for name in block_gradients drivers failures optimizers random_features rbf_fd spectra tall trusted; do \
+	@for name in block_gradients drivers failures optimizers profiles quasi_newton random_features rbf_fd self_scaled spectra \
+	  tall trusted; do \
 	  OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.$$name --json analyses/benchmarks/$$name.json || exit 1; \
 	done
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce ad-vs-fd --output analyses/reproduce/results/ad-vs-fd --overwrite

@@ -33,4 +33,4 @@ def test_it_prints_what_the_readme_shows(example):
 def test_the_first_example_comes_early():
     lines = TEXT.splitlines()
     assert lines.index("```python") < 40
-    assert len(EXAMPLES) == TEXT.count("```python") == 5
+    assert len(EXAMPLES) == TEXT.count("```python") == 6

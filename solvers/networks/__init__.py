@@ -12,6 +12,7 @@ from solvers.networks.mlp import MLP as MLP
 from solvers.networks.mlp import Sine as Sine
 from solvers.networks.modified_mlp import ModifiedMLP as ModifiedMLP
 from solvers.networks.odd import Odd as Odd
+from solvers.networks.odd_features import OddFeatures as OddFeatures
 from solvers.networks.random_features import RandomFeatures as RandomFeatures
 from solvers.networks.residual import ResidualMLP as ResidualMLP
 from solvers.networks.two_layer import TwoLayer as TwoLayer
@@ -27,6 +28,7 @@ __all__ = [
     "LocalFeatures",
     "ModifiedMLP",
     "Odd",
+    "OddFeatures",
     "RandomFeatures",
     "ResidualMLP",
     "Sine",
