@@ -55,5 +55,7 @@ bench: $(READY) ## measure everything, over three hours; results in analyses/ben
 	done
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce ad-vs-fd --output analyses/reproduce/results/ad-vs-fd --overwrite
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce dt-pinn --output analyses/reproduce/results/dt-pinn --overwrite
+	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce n-tangentprop --overwrite \
+	  --output analyses/reproduce/results/n-tangentprop
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce total-diffusion --overwrite \
 	  --output analyses/reproduce/results/total-diffusion $(if $(PINNSCOPE_SHARED),--logs $(PINNSCOPE_SHARED)/published_runs)

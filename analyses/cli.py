@@ -167,7 +167,7 @@ def compare(
     compare_files(first, second, figure=figure, anyway=anyway, as_json=json)
 
 
-PAPERS = ("ad-vs-fd", "dt-pinn", "total-diffusion")
+PAPERS = ("ad-vs-fd", "dt-pinn", "n-tangentprop", "total-diffusion")
 
 
 @app.command(epilog="Example: pinnscope reproduce total-diffusion -o total-diffusion")
@@ -177,15 +177,14 @@ def reproduce(
         str,
         typer.Argument(
             metavar="PAPER",
-            help="ad-vs-fd: arXiv 2405.14099; dt-pinn: arXiv 2205.09332; total-diffusion: arXiv 2403.18494.",
+            help="ad-vs-fd: arXiv 2405.14099; dt-pinn: arXiv 2205.09332; n-tangentprop: arXiv 2412.09752; "
+            "total-diffusion: arXiv 2403.18494.",
         ),
     ],
     output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FOLDER", help="Default: PAPER.")] = None,  # noqa: UP045
-    seeds: Annotated[Optional[int], typer.Option(min=1, help="16 for ad-vs-fd, 3 dt-pinn, 5 total-diffusion.")] = None,  # noqa: UP045
+    seeds: Annotated[Optional[int], typer.Option(min=1, help="Default: 16, 3, 3, 5.")] = None,  # noqa: UP045
     quick: Annotated[bool, typer.Option("--quick", help="A short form: short trainings.")] = False,
-    full: Annotated[
-        bool, typer.Option("--full", help="dt-pinn, total-diffusion: at the paper's size, hours on a CPU.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="At the paper's size, hours on a CPU; not ad-vs-fd.")] = False,
     device: Annotated[Optional[str], typer.Option(help="Of --full and dt-pinn: cpu, cuda.")] = None,  # noqa: UP045
     logs: Annotated[
         Optional[Path], typer.Option(metavar="FOLDER", help="total-diffusion: the authors' published logs.")  # noqa: UP045
@@ -204,6 +203,16 @@ def reproduce(
         from analyses.reproduce.dt_pinn import reproduce as dt_pinn
 
         dt_pinn(folder, full=full, seeds=seeds, device=device or "cpu", overwrite=overwrite)
+        return
+    if paper == "n-tangentprop":
+        if logs is not None or device is not None or (quick and full):
+            raise UsageError(
+                "n-tangentprop takes neither --logs nor --device, it runs on the CPU; --quick is what it does without "
+                "--full"
+            )
+        from analyses.reproduce.n_tangentprop import reproduce as n_tangentprop
+
+        n_tangentprop(folder, full=full, seeds=seeds, overwrite=overwrite)
         return
     if device is not None and not full:
         raise UsageError("--device belongs to --full, the rest runs on the CPU: leave it out or add --full")

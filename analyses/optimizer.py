@@ -16,7 +16,7 @@ from solvers.optimizers.optimizer import Optimizer
 from solvers.optimizers.schedule import Schedule
 from solvers.optimizers.ssbfgs import SSBFGS
 from solvers.optimizers.ssbroyden import SSBroyden
-from solvers.optimizers.until import Evaluations, Stalled, Steps, Stopped, Until
+from solvers.optimizers.until import Below, Evaluations, Stalled, Steps, Stopped, Until
 
 TORCH = {
     "adam": torch.optim.Adam,
@@ -28,7 +28,7 @@ OURS = {"flat-lbfgs": LBFGS, "levenberg-marquardt": LevenbergMarquardt, "ssbroyd
 """Optimizers of `solvers.optimizers`; "lbfgs" is torch's."""
 
 SCHEDULE = "schedule"
-UNTIL = {"steps": Steps, "evaluations": Evaluations, "stalled": Stalled}
+UNTIL = {"below": Below, "steps": Steps, "evaluations": Evaluations, "stalled": Stalled}
 """What ends a stage of a schedule, by key; none: the optimizer's own tests."""
 
 
@@ -115,10 +115,12 @@ def _stage(number: int, options: dict[str, object]) -> tuple[Optimizer, Until]:
     (key, value), *_ = ends.items()
     numbers = value if isinstance(value, list) else [value]
     wanted = 2 if key == "stalled" else 1
-    whole = len(numbers) == wanted and type(numbers[0]) is int and all(type(n) in (int, float) for n in numbers)
+    counted = key == "below" or type(numbers[0]) is int
+    whole = len(numbers) == wanted and counted and all(type(n) in (int, float) for n in numbers)
     try:
         if not whole:
-            raise ValueError(f"expected {'[steps, factor]' if wanted == 2 else 'a whole number'}, came {value!r}")
+            expected = {"stalled": "[steps, factor]", "below": "a loss"}.get(key, "a whole number")
+            raise ValueError(f"expected {expected}, came {value!r}")
         return optimizer, UNTIL[key](*numbers)
     except ValueError as error:
         raise UsageError(f"{where} key {key!r}: {error}") from None

@@ -49,6 +49,13 @@ class Affine:
     def __repr__(self) -> str:
         return f"Affine({self.constant!r}, {self.slopes!r})"
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(_refusal(f".{name} of {', '.join(self.__dict__.get('slopes', ()))}"))
+
+    def __getitem__(self, index: Any) -> Affine:
+        # A number stands for itself at every place.
+        return self.map(lambda part: part if isinstance(part, float | int) else part[index])
+
     def map(self, function: Callable[[Any], Any]) -> Affine:
         """Return every part under a linear function.
 
@@ -95,6 +102,16 @@ class Affine:
     def __rpow__(self, base: Any) -> NoReturn:
         _refuse(f"a power with {', '.join(self.slopes)} in its exponent")
 
+    def __float__(self) -> NoReturn:
+        _refuse(f"the number that {', '.join(self.slopes)} has")
+
+    def __bool__(self) -> NoReturn:
+        _refuse(f"a condition on {', '.join(self.slopes)}")
+
+    def __lt__(self, other: Any) -> NoReturn:
+        _refuse(f"a comparison of {', '.join(self.slopes)}")
+
+    __gt__ = __le__ = __ge__ = __lt__
     __radd__ = __add__
     __rmul__ = __mul__
 
@@ -173,7 +190,11 @@ _TORCH: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 def _refuse(what: str) -> NoReturn:
-    raise TypeError(
+    raise TypeError(_refusal(what))
+
+
+def _refusal(what: str) -> str:
+    return (
         f"expected a residual that is affine in its eliminated coefficient, came {what}: write it with + - * / so that "
         f"the coefficient stays linear, or find it with how='trained' or how='bounded'"
     )

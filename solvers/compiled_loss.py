@@ -71,17 +71,20 @@ class CompiledLoss:
             found.append(term)
         return cls(found, held, unknowns)
 
-    def evaluate(self, network: nn.Module, coefficients: Mapping[str, Tensor]) -> CompiledEvaluation:
-        """Return all residuals at the network's present parameters.
+    def evaluate(self, network: nn.Module, coefficients: Mapping[str, Tensor]) -> CompiledEvaluation | None:
+        """Return all residuals at the network's present parameters, or None where it needs torch by now.
 
         Args:
             network: the same.
             coefficients: those that are held, by name.
 
         Returns:
-            The residuals and what their gradient needs.
+            The residuals and what their gradient needs; None for a network that has changed since, as by a hook or a
+            reparametrisation.
         """
         detached = {plan: plan.detached(network) for plan in dict.fromkeys(term.plan for term in self.terms)}
+        if None in detached.values():
+            return None
         return CompiledEvaluation(self, detached, self._scalars(coefficients))
 
     def _scalars(self, coefficients: Mapping[str, Tensor]) -> Tensor:

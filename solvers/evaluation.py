@@ -44,7 +44,7 @@ class Evaluation:
     def __init__(self, objective: Objective):
         self._objective = objective
         self.gradient_norm = float("nan")
-        self._version = objective.vector._version
+        self._version = objective.parameters.version
         self._jet = Jets(objective.network, objective.stack)
 
     @cached_property
@@ -63,14 +63,15 @@ class Evaluation:
 
     def _equation(self, coefficients: Mapping[str, Tensor | Affine]) -> Tensor | Affine:
         objective = self._objective
+        self._check_version()
         objective.evaluations += 1
         if self._compiled is not None:
             return self._compiled.parts[0]
-        # With a graph also where the first to ask wants none: the gradient will need it.
         with torch.enable_grad():
             return objective.equation(objective.plan, self._jet(objective.plan), coefficients)
 
     def _conditions(self, coefficients: Mapping[str, Tensor | Affine]) -> list[Tensor | Affine]:
+        self._check_version()
         if self._compiled is not None:
             return self._compiled.parts[1:]
         with torch.enable_grad():
@@ -90,7 +91,8 @@ class Evaluation:
         unknown = {name: Affine.unknown(name) for name in objective.unknowns}
         coefficients = objective.parameters.values() | unknown
         parts = [self._equation(coefficients), *self._conditions(coefficients)]
-        return Elimination(objective.unknowns, parts, self._weigh)
+        # A formulation is refused at once; later on the like is an accident of the network.
+        return Elimination(objective.unknowns, parts, self._weigh, refuse=objective.evaluations == 1)
 
     def _weigh(self, number: int, rows: Tensor) -> Tensor:
         """Return rows of a term as they stand in the scaled residual, whose squares sum to the loss."""
@@ -112,15 +114,18 @@ class Evaluation:
     @cached_property
     def _losses(self) -> tuple[Tensor, Tensor]:
         """Raw and weighted mean square of every term, each (terms,)."""
-        objective = self._objective
-        raw = torch.stack([mean_square(self.residual), *map(mean_square, self.condition_residuals)])
-        first = raw[0] if objective.attention is None else mean_square(objective.attention[:, None] * self.residual)
-        return raw.detach(), torch.stack([first, *raw[1:]]) * raw.new_tensor(objective.weights)
+        attention, weights = self._objective.attention, self._objective.weights
+        # With a graph also where the first to ask wants none: the gradient will need it.
+        with torch.enable_grad():
+            raw = torch.stack([mean_square(self.residual), *map(mean_square, self.condition_residuals)])
+            first = raw[0] if attention is None else mean_square(attention[:, None] * self.residual)
+            return raw.detach(), torch.stack([first, *raw[1:]]) * raw.new_tensor(weights)
 
     @cached_property
     def value(self) -> Tensor:
         """The loss, a scalar; the attention weights of the moment are used. For its gradient ask `gradient`."""
-        return self._losses[1].sum()
+        with torch.enable_grad():
+            return self._losses[1].sum()
 
     @property
     def raw(self) -> Tensor:
@@ -135,16 +140,29 @@ class Evaluation:
 
     @cached_property
     def gradient(self) -> Tensor:
-        """Gradient of the loss in the flat buffer, (parameters,); frees the graph and counts the evaluation."""
-        objective = self._objective
-        self._check_version()
-        if self._compiled is None:
-            gradient = objective.parameters.gradient(self.value, self._jet.detached)
-        else:
-            gradient = self._compiled_gradient()
+        """Gradient of the loss in the flat buffer, (parameters,); frees the graph and counts the evaluation.
+
+        It is 0 for a trained coefficient on a bound that a descent would push it beyond, and beyond its bounds.
+        """
+        objective, gradient = self._objective, self._full_gradient
+        if self._fixed:
+            gradient[self._fixed] = 0
         self.gradient_norm = float(torch.linalg.vector_norm(gradient))
         objective._history.append(Counted(float(self.value.detach()), self.gradient_norm, objective.update_norm()))
         return gradient
+
+    @cached_property
+    def _full_gradient(self) -> Tensor:
+        self._check_version()
+        if self._compiled is None:
+            return self._objective.parameters.gradient(self.value, self._jet.detached)
+        return self._compiled_gradient()
+
+    @cached_property
+    def _fixed(self) -> list[int]:
+        """Places of trained coefficients that their bounds hold."""
+        flat = self._objective.parameters
+        return flat.outward(self._full_gradient) if flat.on_bound else []
 
     @torch.no_grad()
     def _compiled_gradient(self) -> Tensor:
@@ -157,9 +175,9 @@ class Evaluation:
         return gradient
 
     def _check_version(self) -> None:
-        if self._objective.vector._version != self._version:
+        if self._objective.parameters.version != self._version:
             raise RuntimeError(
-                "the parameters have changed since this evaluation was made, its gradient would mix two points: ask "
+                "the parameters have changed since this evaluation was made, what it says would mix two points: ask "
                 "objective(objective.vector) again"
             )
 
@@ -216,15 +234,21 @@ class Evaluation:
         with torch.enable_grad():
             coefficients = objective.coefficients
             parts = [scaled(jets(plan), coefficients).reshape(-1) for plan, scaled in self.scaled_terms()]
-            return objective.parameters.gradient(torch.cat(parts) @ self._projected(vector), jets.detached)
+            found = objective.parameters.gradient(torch.cat(parts) @ self._projected(vector), jets.detached)
+        found[self._fixed] = 0
+        return found
 
     @cached_property
     def jacobian(self) -> Tensor:
         """Derivatives of `scaled_residual` in the flat buffer, (rows, parameters): the gradient is 2 J^T r.
 
-        Where coefficients are eliminated it is Kaufman's: their slopes are projected out.
+        Where coefficients are eliminated it is Kaufman's: their slopes are projected out. The column of a trained one
+        that its bound holds is 0.
         """
-        return self._projected(torch.cat([self.jacobian_of(plan, scaled) for plan, scaled in self.scaled_terms()]))
+        self._check_version()
+        found = self._projected(torch.cat([self.jacobian_of(plan, scaled) for plan, scaled in self.scaled_terms()]))
+        found[:, self._fixed] = 0
+        return found
 
     def jacobian_of(self, plan: Plan, scaled: ScaledResidual) -> Tensor:
         """Return the derivatives of one term's scaled residuals in the flat buffer, eliminated coefficients held.
@@ -262,8 +286,12 @@ class Evaluation:
         Returns:
             (rows,).
         """
+        self._check_version()
         objective = self._objective
         network, flat = objective.network, objective.parameters
+        if self._fixed:
+            vector = vector.clone()
+            vector[self._fixed] = 0
         tangents = [flat.part(vector, parameter) for parameter in flat.parameters]
         changes = [flat.part(vector, coefficient) for coefficient in flat.coefficients.values()]
         results = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -48,14 +49,14 @@ class Objective:
     ):
         points = problem.completed(points)
         problem.check(points)
-        if problem.examine is not None:
-            problem.examine(network)
         if isinstance(operator, RBFFD):
             operator = operator.suited_to(problem.partials, problem.axes)
         self.problem, self.network, self.operator, self.points = problem, network, operator, points
         self.parameters = FlatParameters(network, problem.coefficients)
         self.unknowns = {c.name: c for c in problem.coefficients if c.how == "eliminated"}
         check_shapes(problem, network, operator, points, self.starts)
+        if problem.examine is not None:
+            problem.examine(network)
         self.equation_points = points.only(EQUATION)
         self.plan = operator.plan(self.equation_points, _shared(problem))
         self.conditions = [self._term(condition) for condition in problem.conditions]
@@ -64,7 +65,7 @@ class Objective:
         self.attention: Tensor | None = None
         self.evaluations = 0
         self._history: list[Counted] = []
-        self._latest: tuple[int, Evaluation] | None = None
+        self._latest: tuple[tuple[int, ...], Evaluation] | None = None
         self._origin = self.vector.clone()
 
     def _term(self, condition: Condition) -> Term:
@@ -92,7 +93,7 @@ class Objective:
     def starts(self) -> dict[str, Tensor]:
         """Unknown coefficients by name, the eliminated ones at their start."""
         held = self.parameters.values()
-        return {c.name: held.get(c.name, self.vector.new_tensor(c.start)) for c in self.problem.coefficients}
+        return _Named((c.name, held.get(c.name, self.vector.new_tensor(c.start))) for c in self.problem.coefficients)
 
     @property
     def coefficients(self) -> dict[str, Tensor]:
@@ -120,10 +121,14 @@ class Objective:
 
         Returns:
             Lazy residuals, value and gradient.
+
+        Raises:
+            RuntimeError: values for a network whose parameters have been moved elsewhere, or frozen.
         """
         if vector is not self.vector:
+            self.parameters.check()
             self.vector.copy_(vector)
-        version = self.vector._version
+        version = self.parameters.version
         if self._latest is None or self._latest[0] != version:
             self._latest = (version, Evaluation(self))
         return self._latest[1]
@@ -136,7 +141,11 @@ class Objective:
 
         Returns:
             The evaluation that the step starts from.
+
+        Raises:
+            RuntimeError: a network whose parameters have been moved elsewhere, or frozen, since the loss was made.
         """
+        self.parameters.check()
         self._origin.copy_(self.vector)
         self._history.clear()
         if self.attention is not None:
@@ -192,6 +201,16 @@ class Objective:
         """
         coefficients = self.coefficients if coefficients is None else coefficients
         return self.problem.residual(jet, plan.points.interior, coefficients)
+
+
+class _Named(dict):
+    """Coefficients by name, which says what there is where another one is asked for."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise KeyError(
+            f"a residual asks for the coefficient {name!r}, the problem has {', '.join(self) or 'none'}: declare "
+            f"Coefficient({name!r}, start) among the problem's coefficients"
+        )
 
 
 def _shared(problem: Problem) -> tuple[str, ...]:

@@ -223,6 +223,11 @@ class Points:
             normals = self.normals[rows] if len(self.normals) else None
             return replace(empty, boundary=self.boundary[rows], normals=normals)
         names = (where,) if isinstance(where, str) else where
+        if alone := sorted({*KINDS, *self.sets} & {*names} - {*self.parts}):
+            raise ValueError(
+                f"expected parts of the boundary to be stacked, came {alone[0]!r}, which stands alone: ask for it by "
+                f"itself, in a condition of its own"
+            )
         if missing := [name for name in names if name not in self.parts]:
             raise ValueError(
                 f"points have no part {missing[0]!r}; expected interior, boundary, initial, equation or "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -292,18 +291,15 @@ class TangentPropPlan:
             [0.0, 0.0, 0.0]
         """
         axis = self._axis(along)
+        if order < 0:
+            raise ValueError(f"expected an order of 0 or above, came {order}")
         if (order, axis) not in self._extended:
             partials = tuple(letters + axis * j for letters in self.singles for j in range(order + 1))
             self._extended[order, axis] = TangentProp(backend=self.requested).plan(self.points, partials)
         inner = self._extended[order, axis]
         jet = inner(network)
         self.backend = inner.backend
-        if order < 0:
-            raise ValueError(f"expected an order of 0 or above, came {order}")
-        values = {
-            letters: Series(torch.stack([jet[letters + axis * j] / float(math.factorial(j)) for j in range(order + 1)]))
-            for letters in self.singles
-        }
+        values = {letters: jet.series(letters, axis, order) for letters in self.singles}
         return Jet(jet.axes, values, jet.counts, jet.normals)
 
     def variable(self, order: int, along: str | None = None) -> Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from solvers.operators.detached import Detached, flat_gradient, flat_starts
 from solvers.problems.coefficient import Coefficient
 
 UNBOUNDED = (float("-inf"), float("inf"))
+_VERSION = attrgetter("_version")
 
 
 class Evaluated(Protocol):
@@ -123,13 +125,39 @@ class FlatParameters:
         for leaf, start in self.starts.items():
             leaf.data = self.vector[start : start + leaf.numel()].view(leaf.shape)
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """What changes with the values, written through the vector or, as by `load_state_dict`, through a parameter."""
+        return (self.vector._version, *map(_VERSION, self.starts))
+
+    def check(self) -> None:
+        """Refuse a network whose parameters no longer are views of the vector: it would be trained without moving.
+
+        Raises:
+            RuntimeError: parameters that have been moved elsewhere, as by another `FlatParameters`, or frozen.
+        """
+        first, size = self.vector.data_ptr(), self.vector.element_size()
+        if any(leaf.data_ptr() != first + size * start for leaf, start in self.starts.items()):
+            raise RuntimeError(
+                "the network's parameters no longer lie in this loss's vector: another training or Objective of the "
+                "same network, network.to(...) or a copy has moved them; make a new Objective, or give each its own "
+                "copy.deepcopy(network)"
+            )
+        if frozen := [name for name, p in zip(self.names, self.parameters, strict=True) if not p.requires_grad]:
+            raise RuntimeError(
+                f"{frozen[0]} was frozen after this loss was made: freeze parameters first, then make a new Objective"
+            )
+
     @torch.no_grad()
     def clamp(self) -> None:
         """Project the trained coefficients onto their bounds, in place."""
         for name, c in self._held.items():
             if c.how == "trained" and (c.low, c.high) != UNBOUNDED:
-                # Through the vector, whose version says that everything computed from it is out of date.
-                self.part(self.vector, self.coefficients[name]).clamp_(c.low, c.high)
+                # Through the vector, whose version says that everything computed from it is out of date; so it is left
+                # alone where nothing changes.
+                entry = self.part(self.vector, self.coefficients[name])
+                if not c.low <= float(entry) <= c.high:
+                    entry.clamp_(c.low, c.high)
 
     def values(self, entries: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return the coefficients that the buffer's entries stand for.
@@ -138,12 +166,15 @@ class FlatParameters:
             entries: by name; those of the buffer by default.
 
         Returns:
-            Scalars by name, with the entries' graph.
+            Scalars by name, with the entries' graph. A trained one is its entry put onto its bounds, so that a line
+            search that leaves them sees the loss at which its step will end.
         """
         found = dict(self.coefficients if entries is None else entries)
         for name, c in self._held.items():
             if c.how == "bounded":
                 found[name] = c.middle + c.half * torch.tanh(found[name])
+            elif (c.low, c.high) != UNBOUNDED:
+                found[name] = found[name].clamp(c.low, c.high)
         return found
 
     def slope(self, name: str) -> Tensor | float:
@@ -153,10 +184,36 @@ class FlatParameters:
             name: of one that is trained or bounded.
 
         Returns:
-            1, or half the width of the bounds times 1 - tanh^2.
+            1, 0 beyond the bounds, or half the width of the bounds times 1 - tanh^2.
         """
-        c = self._held[name]
-        return c.half * (1 - torch.tanh(self.coefficients[name].detach()) ** 2) if c.how == "bounded" else 1.0
+        c, entry = self._held[name], self.coefficients[name].detach()
+        if c.how == "bounded":
+            return c.half * (1 - torch.tanh(entry) ** 2)
+        return ((entry >= c.low) & (entry <= c.high)).to(entry)
+
+    def outward(self, gradient: Tensor) -> list[int]:
+        """Return the entries of trained coefficients on a bound that a descent would push beyond it.
+
+        Args:
+            gradient: (parameters,).
+
+        Returns:
+            Places in the buffer.
+        """
+        found = []
+        for name, c in self._held.items():
+            place = self.starts[self.coefficients[name]]
+            if c.how == "trained" and (c.low, c.high) != UNBOUNDED:
+                entry, slope = self.vector[place], gradient[place]
+                if bool(((entry <= c.low) & (slope > 0)) | ((entry >= c.high) & (slope < 0))):
+                    found.append(place)
+        return found
+
+    @property
+    def on_bound(self) -> bool:
+        """Whether a trained coefficient lies on one of its bounds, or beyond."""
+        held = ((self.coefficients[name].detach(), c) for name, c in self._held.items() if c.how == "trained")
+        return any(not bool((c.low < entry) & (entry < c.high)) for entry, c in held)
 
     @property
     def leaves(self) -> list[Tensor]:

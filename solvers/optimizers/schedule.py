@@ -190,7 +190,7 @@ def _pair(stage: Optimizer | tuple[Optimizer, Until]) -> tuple[Optimizer, Until]
     optimizer, until = stage if isinstance(stage, tuple) and len(stage) == 2 else (stage, Stopped())
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "step") and hasattr(until, "over")):
         raise ValueError(
-            f"expected an optimizer, or a pair of one and Steps, Evaluations, Stalled or Stopped, came {stage!r}: "
-            "write Schedule((LBFGS(), Steps(200)), LevenbergMarquardt())"
+            f"expected an optimizer, or a pair of one and Steps, Evaluations, Stalled, Below, AnyOf or Stopped, came "
+            f"{stage!r}: write Schedule((LBFGS(), Steps(200)), LevenbergMarquardt())"
         )
     return optimizer, until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from solvers.optimizers.quasi_newton import EPS
 from solvers.optimizers.self_scaled import SelfScaled
 
 LEAST = 1e-16
@@ -69,7 +70,8 @@ class SSBroyden(SelfScaled):
     def _factors(self, h: float, b: float, size: int, first: bool) -> tuple[float, float]:
         a = max(b * h - 1, LEAST)
         rho = min(1.0, h * (1 - math.sqrt(a / (1 + a))))
-        theta = max((rho - 1) / a, min(1 / rho, (1 - b) / b))
+        # Below its rounding rho says nothing, and sigma would be 0: the update of BFGS.
+        theta = max((rho - 1) / a, min(1 / rho, (1 - b) / b)) if rho > EPS else 0.0
         sigma = 1 + theta * a
         phi = (1 - theta) / sigma
         if first:

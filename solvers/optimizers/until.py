@@ -15,7 +15,7 @@ class Progress:
     Args:
         steps: made.
         evaluations: of the loss at a new vector, the one that the stage began with included.
-        losses: at the beginning of the last steps, the oldest first.
+        losses: after each of the last steps, the oldest first.
     """
 
     steps: int = 0

@@ -63,7 +63,7 @@ class Problem:
         examine: network -> None, or an error for one that cannot solve this problem, and why.
 
     Raises:
-        ValueError: two conditions of one name, or one named "interior".
+        ValueError: two conditions of one name, or one named "interior"; two coefficients of one name.
 
     Example:
         >>> from solvers.problems import poisson_1d
@@ -90,6 +90,11 @@ class Problem:
         names = ["interior", *(condition.name for condition in self.conditions)]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.name}: expected conditions with names of their own, came {', '.join(names[1:])}")
+        unknown = [coefficient.name for coefficient in self.coefficients]
+        if len(set(unknown)) < len(unknown):
+            raise ValueError(f"{self.name}: expected coefficients with names of their own, came {', '.join(unknown)}")
+        rows = {name: torch.as_tensor(rows, dtype=torch.float64) for name, rows in self.sets.items()}
+        object.__setattr__(self, "sets", rows)
         if not self.test_shape:
             each = {1: 1001, 2: 101}.get(len(self.axes), 21)
             object.__setattr__(self, "test_shape", (each,) * len(self.axes))

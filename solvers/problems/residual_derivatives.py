@@ -74,8 +74,8 @@ def residual_derivatives(
 
     def columns(series: Any) -> Any:
         if not isinstance(series, Series):
-            # It does not depend on x: no derivative.
-            return series * 0.0
+            # It does not depend on x: no derivative, of any order and equation.
+            return series.new_zeros(len(series), series.shape[1] * len(orders)) if isinstance(series, Tensor) else 0.0
         chosen = series.coefficients[1:] if all_of_them else series.coefficients[list(orders)]
         if not normalised:
             chosen = chosen * chosen.new_tensor(factorials)[:, None, None]

@@ -59,7 +59,7 @@ def selfsimilar_burgers(
         normalised: divide R^(j) by j!; the published loss does not.
 
     Returns:
-        The problem, with the exact profile and exponent where the interval is the k-th.
+        The problem, with the exact profile and exponent where the interval holds 1/(2k + 2).
 
     Raises:
         ValueError: k that is no whole number from 0, an interval that is not 0 < low < high, a start outside; in
@@ -73,17 +73,17 @@ def selfsimilar_burgers(
         >>> [c.name for c in problem.coefficients], problem.settings["interval"], problem.conditions[1].partials[-1]
         (['lambda'], (0.2, 0.3333333333333333), 'xxxxxxxx')
     """
-    if k != int(k) or k < 0:
+    if not isinstance(k, int | float) or not math.isfinite(k) or k != int(k) or k < 0:
         raise ValueError(f"expected k = 0, 1, 2, ..., the number of the profile, came {k!r}")
     k, m = int(k), 2 * int(k) + 3
-    low, high = own = (1 / m, 1 / (m - 2))
+    low, high = 1 / m, 1 / (m - 2)
     if interval is not None:
-        low, high = map(float, interval)
+        low, high = map(float, interval) if len(interval) == 2 else (math.nan, math.nan)
         if not 0 < low < high < math.inf:
             raise ValueError(f"expected an interval of lambda with 0 < low < high, came {interval!r}")
     start = (low + high) / 2 if start is None else start
     orders = tuple(range(1, m + (2 if k <= 2 else 4) + 1)) if orders is None else tuple(orders)
-    exact = SelfSimilarProfile.smooth(k) if (low, high) == own else None
+    exact = SelfSimilarProfile.smooth(k) if low < 1 / (2 * k + 2) < high else None
 
     def residual(jet, x, coefficients):
         u, slope, lam = jet[""], jet["x"], coefficients[LAMBDA]

@@ -422,12 +422,14 @@ def test_times_are_a_number_or_a_list(written, problem, times, expected):
         (('"flat-lbfgs"\nhistory = 5', '"schedule"'), "came another schedule: list its stages here"),
         (
             ("steps = 4", "steps = 4\nevaluations = 9"),
-            "expected one end of the stage, one of steps, evaluations, stalled",
+            "expected one end of the stage, one of below, steps, evaluations, stalled",
         ),
         (("steps = 4", "steps = 0"), "key 'steps': expected at least one step"),
         (("steps = 4", "evaluations = 2.5"), "key 'evaluations': expected a whole number, came 2.5"),
         (("steps = 4", "stalled = 3"), "key 'stalled': expected [steps, factor], came 3"),
         (("steps = 4", "stalled = [3, 0.5]"), "a factor above 1"),
+        (("steps = 4", "below = [1e-6, 2]"), "key 'below': expected a loss, came"),
+        (("steps = 4", "below = -1.0"), "a loss above 0"),
         (('name = "flat-lbfgs"\n', ""), "[[optimizer.stages]] 1: expected the name of an optimizer, one of adam"),
         (('name = "schedule"', 'name = "schedule"\nlr = 1'), "optimizer 'schedule' has no option 'lr'"),
         (('"flat-lbfgs"\nhistory = 5', '"adam"\nlr = -1'), "[[optimizer.stages]] 1: Invalid learning rate"),
@@ -446,6 +448,8 @@ def test_a_schedule_needs_stages(written):
         build_optimizer(load(written(bare)))
     stalled = load(written(NODES.replace("steps = 4", "stalled = [50, 1.1]")))
     assert "Stalled(steps=50, factor=1.1)" in repr(build_optimizer(stalled))
+    below = load(written(NODES.replace("steps = 4", "below = 1e-6")))
+    assert "Below(loss=1e-06)" in repr(build_optimizer(below))
 
 
 def test_rbf_fd_goes_by_name_with_its_options(written):

@@ -15,12 +15,15 @@ from analyses.reproduce import n_tangentprop, n_tangentprop_runtimes
 from analyses.reproduce.chebyshev_profile import ChebyshevProfile
 from analyses.reproduce.claims import FAILS, HOLDS, UNDECIDED
 from analyses.reproduce.n_tangentprop_ablation import FORMULATIONS, ablation, ablation_rows
+from analyses.reproduce.n_tangentprop_end_to_end import end_to_end
+from analyses.reproduce.n_tangentprop_gains import by_order, gains, left_out
+from analyses.reproduce.n_tangentprop_history import history, snapshots
 from analyses.reproduce.n_tangentprop_profile_claims import baseline_claims, profile_claims, replay_claims
 from analyses.reproduce.n_tangentprop_profiles import Found, Protocol
 from analyses.reproduce.n_tangentprop_published import published_network, published_points, published_problem
-from analyses.reproduce.n_tangentprop_replay import Replay, end_to_end, replay
+from analyses.reproduce.n_tangentprop_replay import Replay, replay
 from analyses.reproduce.n_tangentprop_runtime_claims import growth, runtime_claims
-from analyses.reproduce.n_tangentprop_runtimes import Runtime, Setting, by_order, gains, left_out, measure_runtimes
+from analyses.reproduce.n_tangentprop_runtimes import Runtime, Setting, measure_runtimes
 from analyses.reproduce.n_tangentprop_settings import (
     BATCH,
     FULL,
@@ -35,7 +38,7 @@ from analyses.reproduce.n_tangentprop_settings import (
 from analyses.reproduce.n_tangentprop_settings import (
     FORMULATIONS as ROWS,
 )
-from analyses.reproduce.n_tangentprop_training import Trained, history, interval, snapshots, trained
+from analyses.reproduce.n_tangentprop_training import Trained, interval, trained
 from solvers.objective import Objective
 from solvers.operators import TangentProp
 from solvers.optimizers import SSBroyden
@@ -213,10 +216,12 @@ def test_replay_reads_parameters_back_and_both_operators_agree(tmp_path):
     assert course.steps[-1] == 60 and course.lam[-1] == pytest.approx(run.lam) and course.loss[0] > 10 * run.loss
     assert course.evaluations[-1] == run.evaluations > 60
     found = replay(path, 0, 2)
+    assert found.losses == pytest.approx([course.loss[0], course.loss[-1]], rel=1e-9)
     assert found.steps == [0, 60] and max(found.rounding) < 1e-11 and max(found.loss_differences) < 1e-9
     assert all(own < other for own, other in zip(found.rounding, found.gradient_differences, strict=True)) or (
         max(found.gradient_differences) < 1e-14
     )
+    assert len(found.plain_residual) == 2 and found.plain_ratio < found.ratio
     assert found.ratio == pytest.approx(sum(found.nested) / sum(found.fused)) and found.ratio > 1.2
 
 
@@ -249,12 +254,12 @@ def test_formulations_ask_for_what_their_labels_say(k):
 
 def test_ablation_trains_every_formulation_and_its_table_counts():
     said = []
-    runs = ablation((1,), (0,), 2, widths=(4,), progress=said.append)
+    runs = ablation((0,), (0,), 2, widths=(4,), progress=said.append)
     assert [run.label for run in runs] == [formulation.label for formulation in FORMULATIONS]
     assert len(said) == len(FORMULATIONS) == ROWS and all(run.steps == 2 for run in runs)
     assert len({run.label for run in runs}) == len(FORMULATIONS)
-    rows = ablation_rows([replace(runs[0], lam=0.25), replace(runs[0], lam=1 / 3, seed=1), runs[1]])
-    assert rows[0][:2] == (runs[0].label, "1/2") and "found: 0e+00" in rows[0][2] and "upper end: 8e-02" in rows[0][2]
+    rows = ablation_rows([replace(runs[0], lam=0.5), replace(runs[0], lam=1.0, seed=1), runs[1]])
+    assert rows[0][:2] == (runs[0].label, "1/2") and "found: 0e+00" in rows[0][2] and "upper end: 5e-01" in rows[0][2]
 
 
 def run_of(label="r", k=0, seed=0, lam=0.5, u_error=1e-9, loss=1e-12):
@@ -303,15 +308,17 @@ def test_each_rule_on_profiles_comes_out_each_way(key, found, runs):
     assert verdict({"seeds": 2}, {"seeds": 2}).verdict == UNDECIDED
 
 
-def test_short_protocols_say_so():
+def test_short_protocols_decide_nothing_and_say_so():
     rows = profile_claims([], protocols(), (500, 30_000))
-    said = [row for row in rows if "shortened: the paper has 15,000 and 30,000" in row.reason]
-    assert len(said) == 4
+    said = [row for row in rows if "decides nothing: the paper has 15,000 and 30,000" in row.reason]
+    assert len(said) == 4 and {row.verdict for row in said} == {UNDECIDED}
 
 
 def test_each_rule_on_replays_comes_out_each_way():
     def rows(nested, rounding=1e-14):
-        made = Replay(1, [0, 50, 100], [nested] * 3, [0.001] * 3, [1e-12] * 3, [1e-9] * 3, [rounding] * 3)
+        made = Replay(
+            1, [0, 50, 100], [nested] * 3, [0.001] * 3, [0.002] * 3, [1.0] * 3, [1e-12] * 3, [1e-9] * 3, [rounding] * 3
+        )
         return {row.key["claim"]: row for row in replay_claims([made])}
 
     assert {row.verdict for row in rows(0.02).values()} == {HOLDS}
@@ -344,7 +351,7 @@ def test_reproduction_writes_its_outputs_and_never_over_others(tmp_path, monkeyp
     # It has tests of its own.
     monkeypatch.setattr(n_tangentprop.chebyshev_profile, "measure", lambda ks: [])
     size = Size(
-        TINY, profiles=(0,), published=(0,), seeds=1, protocol=(20, 20), replays={0: 2}, ends={0: 2}, ablated=(1,),
+        TINY, profiles=(0,), published=(0,), seeds=1, protocol=(20, 20), replays={0: 2}, ends={0: 2}, ablated=(0,),
         ablation_steps=2, spectra=(8, 8, 3),
     )  # fmt: skip
     # Drawing takes half of the time; the figures themselves are made.

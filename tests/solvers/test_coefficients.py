@@ -191,3 +191,147 @@ def test_sets_have_names_of_their_own_and_lie_inside():
     far = replace(decay().sample(), sets={"data": np.full((2, 1), 9.0)})
     with pytest.raises(ValueError, match="data points lie outside"):
         train(decay(), network(), AutoDiff(), LBFGS(), points=far, steps=1)
+
+
+def unknowns(*coefficients):
+    return {c.name: c for c in coefficients}
+
+
+def plain(number, rows):
+    return rows
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("optimizer", [LBFGS(), LevenbergMarquardt()], ids=lambda o: type(o).__name__)
+def test_a_coefficient_on_its_bound_does_not_stop_the_rest(optimizer, how):
+    """The least loss with rate >= 0.9 lies at the bound, where the network still has to be fitted to it."""
+    run = train(decay(how, low=0.9, high=1.3), network(), TangentProp(), optimizer, steps=150)
+    assert run.coefficients["rate"] == pytest.approx(0.9, abs=1e-4)
+    assert run.loss < 3.5e-3
+
+
+def test_derivatives_at_a_bound_are_those_of_a_coefficient_that_is_held_there():
+    problem = decay("trained", low=0.9, high=1.3, start=0.9)
+    for compiled in (True, False):
+        objective = Objective(problem, network(), TangentProp(), problem.sample(seed=0), compiled=compiled)
+        start, place = objective.vector.clone(), len(objective.vector) - 1
+        at = objective(objective.vector)
+        value, gradient = float(at.value.detach()), at.gradient.clone()
+        assert gradient[place] == 0
+        jacobian = at.jacobian
+        assert not jacobian[:, place].any()
+        torch.testing.assert_close(2 * jacobian.T @ at.scaled_residual, gradient)
+        v, w = torch.ones(jacobian.shape[1]).double(), torch.ones(jacobian.shape[0]).double()
+        torch.testing.assert_close(at.directional(v), jacobian @ v)
+        torch.testing.assert_close(at.transposed(w), jacobian.T @ w)
+        start[place] = 0.5
+        beyond = objective(start)
+        assert float(beyond.value.detach()) == value
+        assert beyond.coefficients["rate"] == 0.9
+        torch.testing.assert_close(beyond.gradient, gradient)
+        # On the other bound the descent leads inwards.
+        start[place] = 1.3
+        assert objective(start).gradient[place] > 0
+
+
+def test_bounds_that_hold_nothing_cost_no_evaluation():
+    """A line search ends where the next step begins."""
+    counts = []
+    for low, high in ((-math.inf, math.inf), (-50.0, 50.0)):
+        found = steps(decay(low=low, high=high), network(), TangentProp(), LBFGS(), steps=12)
+        counts.append([step.evaluations for step in found])
+    assert counts[0] == counts[1]
+
+
+def test_divergence_with_several_eliminated_coefficients_is_a_status():
+    def equation(jet, x, coefficients):
+        return jet["x"] + coefficients["rate"] * jet[""] + coefficients["source"]
+
+    rates = Coefficient("rate", 1.0, 0.0, 2.0, "eliminated"), Coefficient("source", 0.0, -1.0, 1.0, "eliminated")
+    problem = replace(decay(residual=equation), coefficients=rates)
+    for operator in (TangentProp(), AutoDiff()):
+        run = train(problem, network(), operator, Torch(torch.optim.SGD, lr=1e6), steps=40)
+        assert run.status == "diverged"
+    found = train(problem, network(), TangentProp(), LBFGS(), steps=20, dtype=torch.float32)
+    assert found.status == "complete"
+
+
+def test_units_do_not_decide_whether_coefficients_are_told_apart():
+    a, b, constant = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 20, 1)))
+    scaled = Affine(constant, {"a": a, "b": 1e-9 * b})
+    found = Elimination(unknowns(Coefficient("a", 0.0), Coefficient("b", 0.0)), [scaled], plain).values
+    expected = np.linalg.lstsq(torch.cat([a, b], 1).numpy(), -constant[:, 0].numpy(), rcond=None)[0]
+    np.testing.assert_allclose([float(found["a"]), 1e-9 * float(found["b"])], expected, rtol=1e-9)
+
+
+def test_coefficients_that_nothing_feels_or_that_have_no_room_stay_and_the_others_are_found():
+    a, b, constant = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 20, 1)))
+    part = Affine(constant, {"a": a, "b": b, "c": torch.zeros_like(a)})
+    known = unknowns(Coefficient("a", 0.0), Coefficient("b", 0.3, 0.3, 0.3), Coefficient("c", 0.7))
+    elimination = Elimination(known, [part], plain)
+    rest, free = (constant + 0.3 * b)[:, 0].numpy(), a[:, 0].numpy()
+    assert [float(elimination.values[n]) for n in "bc"] == [0.3, 0.7]
+    assert float(elimination.values["a"]) == pytest.approx(-(free @ rest) / (free @ free), rel=1e-12)
+    rows = torch.eye(20, dtype=torch.float64)
+    expected = rows - a @ a.T / (a.T @ a)
+    torch.testing.assert_close(elimination.projected(rows), expected)
+
+
+def test_a_coefficient_that_nothing_feels_is_not_projected_out():
+    zero = torch.zeros(4, 1, dtype=torch.float64)
+    alone = Elimination(unknowns(Coefficient("a", 0.5)), [Affine(zero + 1, {"a": zero})], plain)
+    rows = torch.eye(4, dtype=torch.float64)
+    assert torch.equal(alone.projected(rows), rows)
+
+
+def test_slopes_that_become_multiples_later_take_the_nearest_optimum():
+    row = torch.ones(4, 1, dtype=torch.float64)
+    known = unknowns(Coefficient("a", 1.0), Coefficient("b", 1.0))
+    found = Elimination(known, [Affine(-8 * row, {"a": row, "b": row})], plain, refuse=False)
+    assert [float(found.values[n]) for n in "ab"] == pytest.approx([4.0, 4.0])
+    rows = torch.eye(4, dtype=torch.float64)
+    torch.testing.assert_close(found.projected(rows), rows - 0.25)
+
+
+def test_several_optima_on_their_bounds_lie_there_exactly():
+    rng = np.random.default_rng(5)
+    a, b, constant = torch.from_numpy(rng.normal(size=(3, 20, 1)) * [[[3.0]], [[7.0]], [[1.0]]])
+    known = unknowns(Coefficient("a", 5.0, 1 / 3, 9.0), Coefficient("b", 5.0, 1 / 7, 9.0))
+    elimination = Elimination(known, [Affine(constant, {"a": a, "b": b})], plain)
+    assert [float(elimination.values[n]) for n in "ab"] == [1 / 3, 1 / 7]
+    rows = torch.eye(20, dtype=torch.float64)
+    assert torch.equal(elimination.projected(rows), rows)
+
+
+@pytest.mark.parametrize(
+    ("residual", "error", "said"),
+    [
+        (
+            lambda jet, x, c: jet["x"] + c["rat"] * jet[""],
+            KeyError,
+            r"the problem has rate: declare Coefficient\('rat'",
+        ),
+        (lambda jet, x, c: jet["x"] + c["rate"].sin() * jet[""], AttributeError, r"came \.sin of rate"),
+        (lambda jet, x, c: jet["x"] + math.exp(c["rate"]) * jet[""], TypeError, "the number that rate has"),
+        (lambda jet, x, c: jet["x"] + (c["rate"] > 0) * jet[""], TypeError, "a comparison of rate"),
+        (lambda jet, x, c: jet["x"] + (2.0 if c["rate"] else 1.0) * jet[""], TypeError, "a condition on rate"),
+    ],
+)
+def test_residuals_that_use_a_coefficient_wrongly_are_told_how_to(residual, error, said):
+    with pytest.raises(error, match=said):
+        train(decay("eliminated", residual=residual), network(), TangentProp(), LBFGS(), steps=1)
+
+
+def test_columns_of_an_affine_residual_can_be_taken():
+    problem = decay("eliminated", residual=lambda jet, x, c: (jet["x"] + c["rate"] * jet[""])[:, 0:1])
+    one, other = (Objective(p, network(), AutoDiff(), p.sample(seed=0)) for p in (problem, decay("eliminated")))
+    assert one(one.vector).coefficients == other(other.vector).coefficients
+
+
+def test_coefficients_and_sets_of_a_problem_are_checked_when_it_is_made():
+    with pytest.raises(ValueError, match="coefficients with names of their own, came rate, rate"):
+        replace(decay(), coefficients=(Coefficient("rate", 1.0), Coefficient("rate", 2.0)))
+    with pytest.raises(ValueError, match="finite start"):
+        Coefficient("rate", math.inf)
+    arrays = replace(decay(), sets={"data": np.linspace(0, 2, 9)[:, None]})
+    assert torch.equal(arrays.sets["data"], decay().sets["data"])

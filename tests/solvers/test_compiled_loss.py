@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import parametrize
 
 from solvers import MLP, AutoDiff, TangentProp
 from solvers.networks import Odd
@@ -67,3 +69,29 @@ def test_other_operators_stay_in_torch():
     torch.manual_seed(0)
     network = MLP(2, [9]).double()
     assert Objective(problem, network, AutoDiff(), problem.sample(interior=9), compiled=True).compiled is None
+
+
+class Halved(nn.Module):
+    def forward(self, x):
+        return x / 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.register_forward_hook(lambda module, given, values: 2 * values),
+        lambda net: parametrize.register_parametrization(net[0], "weight", Halved()),
+    ],
+    ids=["hook", "parametrisation"],
+)
+def test_a_network_that_has_changed_since_goes_on_in_torch(change):
+    problem = burgers()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(2, 9), nn.Tanh(), nn.Linear(9, 1)).double()
+    compiled, plain = pair(problem, network)
+    before = float(compiled(compiled.vector).value)
+    change(network)
+    for objective in (compiled, plain):
+        objective.vector.mul_(1)
+    agree(compiled, plain)
+    assert float(compiled(compiled.vector).value.detach()) != before

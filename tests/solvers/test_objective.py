@@ -1,5 +1,6 @@
 """The loss: value and gradient against a slow twin that goes point by point, shared evaluations, effective weights."""
 
+import copy
 import dataclasses
 import math
 
@@ -11,7 +12,7 @@ from solvers.domain import Box
 from solvers.evaluation import mean_square
 from solvers.networks import MLP
 from solvers.objective import Objective
-from solvers.operators import AutoDiff, FiniteDifference
+from solvers.operators import AutoDiff, FiniteDifference, TangentProp
 from solvers.problems import Coefficient, Condition, Problem, helmholtz, poisson_1d
 from solvers.problems.conditions import dirichlet
 
@@ -241,3 +242,71 @@ def test_a_problem_without_conditions_has_one_term():
     evaluation = objective(objective.vector)
     assert objective.terms == ("interior",)
     assert np.isclose(float(evaluation.value.detach()), float(evaluation.raw[0]), rtol=1e-15)
+
+
+def small(operator=None, compiled=False):
+    torch.manual_seed(0)
+    problem = poisson_1d()
+    return Objective(
+        problem, MLP(1, [6]).double(), operator or TangentProp(), problem.sample(interior=9), compiled=compiled
+    )
+
+
+def fresh(objective):
+    """The loss of a copy of the network as it is now."""
+    network = copy.deepcopy(objective.network)
+    other = Objective(objective.problem, network, AutoDiff(), objective.points)
+    return other(other.vector)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_values_that_are_written_past_the_vector_are_noticed(compiled):
+    objective = small(compiled=compiled)
+    before = objective(objective.vector)
+    old = float(before.value.detach())
+    objective.network.load_state_dict({name: 2 * x for name, x in objective.network.state_dict().items()})
+    now, expected = objective.begin_step(), fresh(objective)
+    assert float(now.value.detach()) == pytest.approx(float(expected.value.detach()), rel=1e-12) != old
+    torch.testing.assert_close(now.gradient, expected.gradient)
+    with pytest.raises(RuntimeError, match="ask objective"):
+        _ = before.gradient
+
+
+def test_an_evaluation_that_was_left_behind_says_nothing():
+    objective = small()
+    left = objective(objective.vector)
+    objective.vector.mul_(2)
+    for ask in ("value", "residual", "condition_residuals", "jacobian"):
+        with pytest.raises(RuntimeError, match="have changed since this evaluation"):
+            getattr(left, ask)
+
+
+def test_the_value_may_be_asked_for_first_where_no_graph_is_wanted():
+    objective = small(AutoDiff())
+    with torch.no_grad():
+        value = float(objective(objective.vector).value)
+    assert value == pytest.approx(float(fresh(objective).value.detach()), rel=1e-12)
+    torch.testing.assert_close(objective(objective.vector).gradient, fresh(objective).gradient)
+
+
+@pytest.mark.parametrize(
+    "take", [lambda o: small_on(o), lambda o: o.network.float(), lambda o: o.network.to(torch.float32)]
+)
+def test_a_network_that_no_longer_lies_in_the_vector_is_refused(take):
+    objective = small()
+    take(objective)
+    with pytest.raises(RuntimeError, match=r"copy\.deepcopy\(network\)"):
+        objective.begin_step()
+    with pytest.raises(RuntimeError, match="make a new Objective"):
+        objective(objective.vector * 2)
+
+
+def small_on(objective):
+    return Objective(objective.problem, objective.network, AutoDiff(), objective.points)
+
+
+def test_parameters_are_frozen_before_the_loss_is_made():
+    objective = small()
+    next(objective.network.parameters()).requires_grad_(False)
+    with pytest.raises(RuntimeError, match="freeze parameters first"):
+        objective.begin_step()

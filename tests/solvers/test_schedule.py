@@ -159,7 +159,7 @@ def test_what_cannot_be_restored_is_refused():
     ("make", "message"),
     [
         (lambda: Schedule(), "at least one stage: Schedule"),
-        (lambda: Schedule((LBFGS(), 200)), r"a pair of one and Steps, Evaluations, Stalled or Stopped, came \(LBFGS"),
+        (lambda: Schedule((LBFGS(), 200)), r"Evaluations, Stalled, Below, AnyOf or Stopped, came \(LBFGS"),
         (lambda: Schedule(200), "expected an optimizer, .* came 200"),
         (lambda: Steps(0), r"at least one step, came Steps\(count=0\)"),
         (lambda: Evaluations(0), r"at least one evaluation, came Evaluations\(count=0\)"),

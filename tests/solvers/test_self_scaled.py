@@ -123,6 +123,13 @@ def test_the_factors_of_ssbroyden(h, b, size):
     assert SSBroyden()._factors(h, b, size, first=True) == pytest.approx((h / sigma, phi), rel=1e-9)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_an_update_along_what_is_nearly_singular_is_that_of_bfgs(first):
+    """Where 1 - sqrt(a / (1 + a)) rounds to 0, so would sigma, by which all is divided."""
+    for h, b in ((1.0, 1e16), (1e20, 1.0), (1e-8, 1e18)):
+        assert SSBroyden()._factors(h, b, 9, first=first) == (h if first else min(1.0, 1 / b), 1.0)
+
+
 def test_the_factors_of_ssbfgs_and_of_one_unknown():
     assert SSBFGS()._factors(3.0, 4.0, 5, first=False) == (0.25, 1.0)
     assert SSBFGS()._factors(3.0, 0.5, 5, first=False) == (1.0, 1.0)
