@@ -25,6 +25,7 @@ class Formulation:
         highest: orders above m = 2k + 3 that are asked for too; None for no order at all.
         alone: only the highest one.
         normalised: divided by factorials.
+        fixed: an order that is asked for in place of all these, whatever k; None for none.
     """
 
     orders: str
@@ -32,6 +33,7 @@ class Formulation:
     highest: int | None = 2
     alone: bool = False
     normalised: bool = True
+    fixed: int | None = None
 
     @property
     def label(self) -> str:
@@ -51,13 +53,14 @@ class Formulation:
             problem = selfsimilar_burgers(k, self.lam)
             return replace(problem, conditions=tuple(c for c in problem.conditions if c.name != "smoothness"), sets={})
         last = 2 * k + 3 + self.highest
-        orders = (last,) if self.alone else range(1, last + 1)
+        orders = (self.fixed,) if self.fixed else (last,) if self.alone else range(1, last + 1)
         return selfsimilar_burgers(k, self.lam, orders=orders, normalised=self.normalised)
 
 
 FORMULATIONS = (
     Formulation("no order", "eliminated", None),
     Formulation("m alone, as published", "bounded", 0, alone=True, normalised=False),
+    Formulation("3 alone, as in the author's code", "bounded", normalised=False, fixed=3),
     Formulation("m alone / m!", "bounded", 0, alone=True),
     Formulation("m alone / m!", "eliminated", 0, alone=True),
     Formulation("1 .. m", "bounded", 0),
@@ -66,7 +69,7 @@ FORMULATIONS = (
     Formulation("1 .. m + 2", "trained"),
     Formulation("1 .. m + 2", "eliminated"),
 )
-"""From nothing to the default; orders of R^(j), divided by j! but in the second row."""
+"""From nothing to the default; orders of R^(j), divided by j! but in the second and third row."""
 
 TRAPS = (
     "With u_1 = -1 and the lower coefficients 0, R_j = (lambda (j - 1) - 1) u_j: inside the interval every factor "

@@ -106,7 +106,7 @@ class Size:
         return 1 + self.runtimes.rounds + trained + len(self.replays) + len(self.ends) + ablated + 2
 
 
-FORMULATIONS = 9
+FORMULATIONS = 10
 """Rows of the ablation."""
 
 QUICK = Size(QUICK_RUNTIMES)

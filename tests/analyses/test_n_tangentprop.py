@@ -4,14 +4,17 @@ import gc
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from torch import nn
+from typer.testing import CliRunner
 
-from analyses.reproduce import n_tangentprop, n_tangentprop_runtimes
+from analyses.cli import app
+from analyses.reproduce import n_tangentprop, n_tangentprop_runtimes, n_tangentprop_spectra
 from analyses.reproduce.chebyshev_profile import ChebyshevProfile
 from analyses.reproduce.claims import FAILS, HOLDS, UNDECIDED
 from analyses.reproduce.n_tangentprop_ablation import FORMULATIONS, ablation, ablation_rows
@@ -183,12 +186,12 @@ class Sum(nn.Module):
         return a * b**j * np.sin(b * x + j * np.pi / 2) + line
 
 
-@pytest.mark.parametrize("k", [0, 1, 3])
-def test_published_loss_is_the_formula_with_leibniz_derivatives(k):
-    problem, network = published_problem(k), Sum()
+@pytest.mark.parametrize(("k", "order"), [(0, None), (1, None), (3, None), (2, 3)])
+def test_published_loss_is_the_formula_with_leibniz_derivatives(k, order):
+    problem, network = published_problem(k, order), Sum()
     points = published_points(problem)
     objective = Objective(problem, network, TangentProp(), points)
-    lam, m = sum(interval(k)) / 2, 2 * k + 3
+    lam, m = sum(interval(k)) / 2, order or 2 * k + 3
 
     def residual(x, j):
         """R^(j) by the product rule."""
@@ -249,7 +252,8 @@ def test_formulations_ask_for_what_their_labels_say(k):
     assert orders["m alone / m!"] == orders["m alone, as published"] == (m, (m,))
     assert orders["1 .. m"] == (m, tuple(range(1, m + 1)))
     assert orders["1 .. m + 2"] == (m + 2, tuple(range(1, m + 3)))
-    assert not FORMULATIONS[1].problem(k).settings["normalised"] and FORMULATIONS[2].problem(k).settings["normalised"]
+    assert orders["3 alone, as in the author's code"] == (3, (3,))
+    assert not FORMULATIONS[1].problem(k).settings["normalised"] and FORMULATIONS[3].problem(k).settings["normalised"]
 
 
 def test_ablation_trains_every_formulation_and_its_table_counts():
@@ -348,11 +352,13 @@ def test_quick_is_shorter_than_full():
 
 def test_reproduction_writes_its_outputs_and_never_over_others(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(n_tangentprop_runtimes, "LEAST_S", 1e-4)
-    # It has tests of its own.
+    # One case of three; the baseline has tests of its own.
+    cases = {name: n_tangentprop_spectra.CASES[name] for name in (n_tangentprop_spectra.SQUARES,)}
+    monkeypatch.setattr(n_tangentprop_spectra, "CASES", cases)
     monkeypatch.setattr(n_tangentprop.chebyshev_profile, "measure", lambda ks: [])
     size = Size(
         TINY, profiles=(0,), published=(0,), seeds=1, protocol=(20, 20), replays={0: 2}, ends={0: 2}, ablated=(0,),
-        ablation_steps=2, spectra=(8, 8, 3),
+        ablation_steps=2, spectra=(3,),
     )  # fmt: skip
     # Drawing takes half of the time; the figures themselves are made.
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: path.write_bytes(b"drawn"))
@@ -368,6 +374,10 @@ def test_reproduction_writes_its_outputs_and_never_over_others(tmp_path, monkeyp
     assert drawn == {*(f"figure-{n}.png" for n in (1, 2, 3, 4, 5, 6, 8)), "spectra.png"}
     profile = json.loads((tmp_path / "profiles.json").read_text())["found"][0]
     assert profile["accepted"] and profile["lam_error"] < 1e-10 and profile["u_error"] < 1e-9
+    spectrum = json.loads((tmp_path / "spectra.json").read_text())[0]
+    assert spectrum["steps"][0] == 0 and spectrum["steps"][-1] == 3 and len(spectrum["damping"]) >= 3
+    for values, floor, usable in zip(spectrum["values"], spectrum["floors"], spectrum["usable"], strict=True):
+        assert values == sorted(values, reverse=True) and values[usable - 1] > floor >= values[usable]
     text = capsys.readouterr().out
     assert "Ablation" in text and "Replay" in text and "u_1 = -1" in text and "Singular values" in text
     with pytest.raises(FileExistsError, match="choose another one or pass --overwrite"):
@@ -385,3 +395,23 @@ class _Parts:
 
     def __exit__(self, *raised):
         pass
+
+
+@pytest.mark.parametrize("words", [("--logs", "."), ("--device", "cpu"), ("--quick", "--full")])
+def test_options_of_other_papers_are_refused(words, tmp_path):
+    result = CliRunner().invoke(app, ["reproduce", "n-tangentprop", *words, "-o", str(tmp_path / "out")])
+    assert result.exit_code == 2 and "takes neither --logs nor --device" in " ".join(result.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_holds_the_table_of_the_committed_results():
+    folder = Path(n_tangentprop.__file__).parent
+    results = folder / "results" / "n-tangentprop"
+    committed = json.loads((results / "claims.json").read_text())
+    assert committed["seeds"] == 3 and not committed["full"]
+    table, page = (results / "claims.md").read_text().rstrip(), (folder / "n_tangentprop.md").read_text()
+    assert table in page
+    for number, claim in enumerate(committed["claims"], start=1):
+        assert f"| {number} | {claim['claim']} |" in table.replace("\\|", "|"), claim["claim"]
+    for name in n_tangentprop.FIGURES:
+        assert f"results/n-tangentprop/{name}" in page and (results / name).exists()

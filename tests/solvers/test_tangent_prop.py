@@ -558,7 +558,7 @@ def test_the_jacobian_of_paired_faces_and_of_parameters_beside_linear_maps():
     assert rows.flatten().tolist() == [-1.0, 1.0]
 
 
-def test_coefficients_that_are_clamped_make_the_objective_anew():
+def test_a_coefficient_beyond_its_bound_counts_as_the_bound_and_is_put_there():
     base = problems.poisson_1d()
     problem = Problem(
         "inverse",
@@ -572,9 +572,14 @@ def test_coefficients_that_are_clamped_make_the_objective_anew():
     objective = Objective(problem, network(), TangentProp(), points)
     with torch.no_grad():
         objective.vector[-1] = 9.0
-    before = float(objective(objective.vector).value.detach())
+    beyond = float(objective(objective.vector).value.detach())
     objective.parameters.clamp()
-    assert float(objective(objective.vector).value.detach()) < before
+    assert float(objective(objective.vector).value.detach()) == beyond
+    with torch.no_grad():
+        objective.vector[-1] = 1.5
+    assert float(objective(objective.vector).value.detach()) != beyond
+    with torch.no_grad():
+        objective.vector[-1] = 2.0
     assert float(objective.parameters.coefficients["k"].detach()) == 2.0
 
 
