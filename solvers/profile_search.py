@@ -41,7 +41,7 @@ scale 6 or 8 below 1e-11, 50 none."""
 TOLERANCE = 0.1
 """Of the second stage: it ends where a whole step takes off less than this share of the loss."""
 
-CORRECTIONS = 30
+CORRECTIONS = 20
 """Most Gauss-Newton steps; good starts take 9 to 16."""
 
 
