@@ -357,7 +357,7 @@ def test_reproduction_writes_its_outputs_and_never_over_others(tmp_path, monkeyp
     monkeypatch.setattr(n_tangentprop_spectra, "CASES", cases)
     monkeypatch.setattr(n_tangentprop.chebyshev_profile, "measure", lambda ks: [])
     size = Size(
-        TINY, profiles=(0,), published=(0,), seeds=1, protocol=(20, 20), replays={0: 2}, ends={0: 2}, ablated=(0,),
+        TINY, profiles=(0,), published=(0,), seeds=1, protocol=(20, 20), replays={}, ends={}, ablated=(0,),
         ablation_steps=2, spectra=(3,),
     )  # fmt: skip
     # Drawing takes half of the time; the figures themselves are made.
