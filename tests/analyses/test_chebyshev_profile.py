@@ -44,7 +44,7 @@ def test_the_jacobian_of_the_collocation_is_that_of_its_residual():
     angle = np.pi * np.arange(9) / 8
     s = 4 * np.sin(angle / 2) ** 2
     slope = chebyshev_profile._differentiation(angle)
-    assert np.allclose(slope @ s**3, 3 * s**2, atol=1e-12)
+    assert np.abs(slope @ s**3 - 3 * s**2).max() < 1e-12
     d_of, weight = s[:, None] * slope + np.diag(2 / (1 + s)), (s / (1 + s)) ** 2
     at, way = np.append(np.cos(s), 0.3), np.append(np.sin(1 + s), 1.0)
     matrix, _ = chebyshev_profile._linearised(at, weight, d_of)

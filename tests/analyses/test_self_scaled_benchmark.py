@@ -35,8 +35,8 @@ def test_the_plain_matrix_is_the_update_of_the_inverse_of_the_hessian(phi):
     bfgs = P @ (H / tau) @ P.T
     dfp = (H - np.outer(H @ y, H @ y) / (y @ H @ y)) / tau
     expected = phi * bfgs + (1 - phi) * dfp + np.outer(s, s) / (s @ y)
-    assert np.allclose(plain.matrix, expected, rtol=1e-12, atol=1e-12)
-    assert np.allclose(plain.matrix @ y, s, rtol=1e-12, atol=1e-12) and plain.learnt
+    assert np.abs(plain.matrix - expected).max() < 1e-13 * np.abs(expected).max()
+    assert np.abs(plain.matrix @ y - s).max() < 1e-13 * np.abs(expected).max() * np.abs(y).max() and plain.learnt
 
 
 def test_plain_numpy_makes_the_same_run():
