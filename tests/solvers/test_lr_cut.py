@@ -144,12 +144,15 @@ def test_a_branch_follows_buffers_frozen_parameters_and_bounded_coefficients():
 
 
 class Features(nn.Module):
-    """u = sum_j c_j tanh(a_j x + b_j), a and b fixed: every loss is a quadratic in c."""
+    """u = sum_j c_j tanh(a_j x + b_j), a and b fixed: every loss is a quadratic in c.
+
+    No (a_j, b_j) is minus another: two such features are one, and the minimum would be a line.
+    """
 
     def __init__(self, count=6):
         super().__init__()
         self.register_buffer("inner", torch.linspace(-2, 2, count, dtype=torch.float64)[None])
-        self.register_buffer("shift", torch.linspace(-1, 1, count, dtype=torch.float64))
+        self.register_buffer("shift", torch.linspace(-1, 2, count, dtype=torch.float64))
         self.outer = nn.Linear(count, 1, bias=False)
 
     def forward(self, x):
@@ -163,7 +166,7 @@ def quadratic(rate):
     jacobian = objective.begin_step().jacobian.detach()
     values, basis = torch.linalg.eigh(2 * jacobian.T @ jacobian)
     right = objective(objective.vector).scaled_residual - jacobian @ objective.vector
-    lowest = torch.linalg.lstsq(jacobian, -right[:, None]).solution[:, 0]
+    lowest = torch.linalg.lstsq(jacobian, -right[:, None], driver="gelsd").solution[:, 0]
     objective.vector.copy_(lowest + 3.0 * basis[:, -1] + 0.3 * basis[:, 0])
     optimizer = Torch(torch.optim.SGD, lr=rate / float(values[-1]))
     state = optimizer.init(objective.vector)
