@@ -20,7 +20,7 @@ from dynamics.format import (
     STATUS_DTYPES,
     STATUSES,
 )
-from dynamics.trajectory import TrajectoryError, open_file
+from dynamics.opening import TrajectoryError, open_file, text
 
 WITHOUT_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
@@ -88,16 +88,16 @@ def _root(file: h5py.File) -> Iterator[str]:
     for name in ROOT_ATTRIBUTES:
         if name not in file.attrs:
             yield f"/: attribute {name} is missing"
-    if "format" in file.attrs and _text(file.attrs["format"]) != FORMAT:
-        yield f"/: format is {_text(file.attrs['format'])!r}; expected {FORMAT!r}"
-    version = _text(file.attrs.get("format_version", f"{FORMAT_VERSION[0]}.0"))
+    if "format" in file.attrs and text(file.attrs["format"]) != FORMAT:
+        yield f"/: format is {text(file.attrs['format'])!r}; expected {FORMAT!r}"
+    version = text(file.attrs.get("format_version", f"{FORMAT_VERSION[0]}.0"))
     if version.split(".")[0] != str(FORMAT_VERSION[0]):
         yield f"/: format_version is {version!r}; expected {FORMAT_VERSION[0]}.x"
     for name in STATUS_DTYPES:
         if not isinstance(file.get(name), h5py.Dataset) or file[name].dtype.kind != "S" or file[name].shape != ():
             yield f"/{name}: missing; expected a scalar dataset of type {STATUS_DTYPES[name]}"
-        elif name == "status" and _text(file[name][()]) not in STATUSES:
-            yield f"/status: {_text(file[name][()])!r}; expected one of {', '.join(STATUSES)}"
+        elif name == "status" and text(file[name][()]) not in STATUSES:
+            yield f"/status: {text(file[name][()])!r}; expected one of {', '.join(STATUSES)}"
     for name, item in file.items():
         if isinstance(item, h5py.Dataset) and name not in STATUS_DTYPES:
             yield f"/{name}: a dataset at the root; expected it in a group, since groups have indices of their own"
@@ -135,8 +135,7 @@ def _rows(name: str, group: h5py.Group, index: str, committed: int, live: bool) 
 
 def _dataset(path: str, dataset: h5py.Dataset) -> Iterator[str]:
     kind = dataset.dtype.kind
-    text = h5py.check_string_dtype(dataset.dtype)
-    if kind == "O" and text is None:
+    if kind == "O" and h5py.check_string_dtype(dataset.dtype) is None:
         yield f"{path}: holds objects or ragged arrays; expected numbers or label strings"
         return
     if kind not in "fiubSO":
@@ -172,7 +171,3 @@ def _axes(path: str, dataset: h5py.Dataset) -> Iterator[str]:
 def _scale_name(dataset: h5py.Dataset) -> bytes:
     name = dataset.attrs.get("NAME", b"")
     return name.encode() if isinstance(name, str) else bytes(name)
-
-
-def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
