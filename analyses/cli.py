@@ -70,12 +70,18 @@ FIGURES = (".png", ".pdf", ".svg")
 def run(
     case: Annotated[Optional[str], typer.Argument(metavar="CASE|FILE.toml", help="A case, or a TOML file.")] = None,  # noqa: UP045
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="RUN.h5", help="Default: CASE.h5.")] = None,
+    segments: Annotated[
+        bool, typer.Option("--segments", help="For network disks: a directory of closed files, CASE.segments.")
+    ] = False,
     steps: Annotated[Optional[int], typer.Option(min=1, help="Instead of the case's.")] = None,  # noqa: UP045
     seed: Annotated[Optional[int], typer.Option(help="Instead of the case's.")] = None,  # noqa: UP045
     device: Annotated[Optional[str], typer.Option(help="cpu, cuda, cuda:1.")] = None,  # noqa: UP045
     dtype: Annotated[Optional[str], typer.Option(help="float32 or float64.")] = None,  # noqa: UP045
     threads: Annotated[Optional[int], typer.Option(min=1, help="CPU threads.")] = None,  # noqa: UP045
     overwrite: Overwrite = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN.h5; --steps is the number in all.")] = False,
+    checkpoint: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: none.")] = 60.0,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Resume also under other versions or threads.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the cases and stop.")] = False,
 ) -> None:
     """Run a case and record its trajectory."""
@@ -89,11 +95,21 @@ def run(
     if case is None:
         raise UsageError(f"expected a case or a TOML file; cases: {', '.join(case_names())}")
     config = load(case).override(steps=steps, seed=seed, device=device, dtype=dtype, threads=threads)
-    output = output or Path(f"{Path(case).stem}.h5")
-    _new(output, overwrite)
+    output = output or Path(f"{Path(case).stem}{'.segments' if segments else '.h5'}")
+    if segments and output.suffix != ".segments":
+        raise UsageError(f"{output}: expected a name that ends in .segments for a directory of them, or no --segments")
+    if (resume and overwrite) or (anyway and not resume):
+        raise UsageError("--overwrite begins anew and --resume goes on, --anyway belongs to --resume: take one of them")
+    if not resume and output.suffix == ".segments":
+        from dynamics.segment_directory import check_directory
+
+        check_directory(str(output), overwrite)
+    elif not resume:
+        _new(output, overwrite)
     from analyses.run import run as run_config
 
-    outcome = run_config(config, output, overwrite=overwrite)
+    kept = {"overwrite": overwrite, "checkpoint": checkpoint or None, "resume": resume, "anyway": anyway}
+    outcome = run_config(config, output, **kept)
     if outcome.status == "diverged":
         complain(
             f"the run diverged ({outcome.reason}); the steps before are kept in {output}: pinnscope diagnose {output}"
@@ -268,6 +284,68 @@ def demo(
     from analyses.demo import demo as run_demo
 
     run_demo(output, quick=quick, overwrite=overwrite)
+
+
+@app.command(epilog="Example: pinnscope recover run.h5; exit codes: 0 all rows kept, 1 some lost or none to be had.")
+@reported
+def recover(
+    trajectory: Trajectory,
+    output: Annotated[
+        Optional[Path], typer.Option("-o", "--output", metavar="NEW.h5", help="Leave RUN.h5; needed for damage.")  # noqa: UP045
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Close a file that a crash left: its committed rows, verified, take its place."""
+    from analyses.recover import recover_file
+
+    if not recover_file(trajectory, output, overwrite=overwrite):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: pinnscope repack run.h5 --level 9")
+@reported
+def repack(
+    trajectory: Trajectory,
+    output: Annotated[
+        Optional[Path], typer.Option("-o", "--output", metavar="NEW.h5", help="Default: in place.")  # noqa: UP045
+    ] = None,
+    level: Annotated[int, typer.Option(min=1, max=9, help="Of gzip.")] = 4,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compress a finished trajectory for the archive; values stay the same bit for bit."""
+    from analyses.repack import repack_file
+
+    repack_file(trajectory, output, level=level, overwrite=overwrite)
+
+
+@app.command(epilog="Example: pinnscope watch run.h5")
+@reported
+def watch(
+    trajectory: Trajectory,
+    interval: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")] = 0.5,
+    once: Annotated[bool, typer.Option("--once", help="Show one frame and stop.")] = False,
+) -> None:
+    """Show a run while it trains: losses, SNR, phase, rate, time left; without a terminal, one line a look."""
+    from analyses.watch import watch as watch_run
+
+    watch_run(trajectory, interval=interval, once=once)
+
+
+@app.command(epilog="Example: pinnscope export run.h5 -o run.nc; pinnscope export run.h5 --format csv -o tables")
+@reported
+def export(
+    trajectory: Trajectory,
+    output: Annotated[
+        Optional[Path], typer.Option("-o", "--output", metavar="NC|FOLDER", help="Default: RUN.nc, RUN-csv, ...")  # noqa: UP045
+    ] = None,
+    form: Annotated[Optional[str], typer.Option("--format", help="netcdf, csv or tensorboard.")] = None,  # noqa: UP045
+    stream: Annotated[Optional[list[str]], typer.Option(help="Only this group; may be repeated.")] = None,  # noqa: UP045
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a trajectory for other programs: netCDF-4, CSV tables, TensorBoard event files."""
+    from analyses.export import export as export_file
+
+    export_file(trajectory, output, form=form, streams=stream, overwrite=overwrite)
 
 
 def main() -> None:

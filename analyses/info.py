@@ -1,17 +1,25 @@
-"""Show what a trajectory holds: streams, rows, variables, provenance."""
+"""Show what a trajectory holds: streams, rows, variables, provenance; and who writes it."""
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 
-from analyses.terminal import say, table
-from dynamics import open_trajectory
-from dynamics.coefficients import known_coefficients
+from rich.markup import escape
+
+from analyses.terminal import complain, say, table
+from dynamics.confined import run
+from dynamics.lock import holder
+from dynamics.opening import TrajectoryError
+
+STATES = {"live": ", not closed: being written", "left": ", not closed: its writer has left it"}
 
 
 def show(path: Path) -> None:
-    """Print the contents of a trajectory without loading its arrays.
+    """Print the contents of a trajectory.
+
+    The file is read by a child process with limits alone, so that it may come from anywhere: nothing in it can hang,
+    crash or fill this one. Its names are printed without what a terminal would obey. Arrays are not loaded.
 
     Args:
         path: the trajectory.
@@ -19,21 +27,50 @@ def show(path: Path) -> None:
     Raises:
         TrajectoryError: not a trajectory that can be read.
     """
-    with open_trajectory(path) as trajectory:
-        config = json.loads(trajectory.attrs["config"])
-        say(f"{path}: {trajectory.attrs['status']}, {path.stat().st_size / 1e6:.2f} MB")
-        names = ("created", "dtype", "device", "seed", "host", "git_commit")
-        say("  " + ", ".join(f"{name} {trajectory.attrs[name]}" for name in names if trajectory.attrs.get(name) != ""))
-        if problem := config.get("problem", {}).get("name"):
-            say(f"  problem {problem}, operator {config.get('operator', {}).get('name')}")
-        if found := known_coefficients(trajectory):
-            say("  coefficients " + ", ".join(f"{one.name} {one.last:.10g}" for one in found))
-        rows = []
-        for name, group in sorted(trajectory.children.items()):
-            index = next((dim for dim in ("step", "evaluation") if dim in group.sizes), None)
-            sizes = {str(dim): size for dim, size in group.sizes.items() if dim != index}
-            count = str(group.sizes[index]) if index else "-"
-            rows.append(
-                (name, count, ", ".join(map(str, group.data_vars)), ", ".join(f"{d} {s}" for d, s in sizes.items()))
-            )
-        table("", ("stream", "rows", "variables", "other dimensions"), rows)
+    outcome = run("summarise", path)
+    found = [outcome.death] if outcome.death else outcome.value["findings"]
+    for line in found[1:]:
+        complain(line)
+    if found:
+        raise TrajectoryError(found[0])
+    _show(path, outcome.value)
+
+
+def checkpoints(path: Path) -> list[int]:
+    """Return the steps of the checkpoints that lie beside a trajectory.
+
+    Args:
+        path: the trajectory, RUN.h5.
+
+    Returns:
+        Steps of the files RUN.h5.checkpoint-STEP.npz, increasing; they are not opened.
+    """
+    pattern = re.compile(re.escape(f"{path.name}.checkpoint-") + r"(\d+)\.npz")
+    return sorted(int(name[1]) for entry in path.parent.iterdir() if (name := pattern.fullmatch(entry.name)))
+
+
+def _show(path: Path, summary: dict) -> None:
+    size = path.stat().st_size / 1e6
+    say(f"{path}: {summary['status']}{STATES.get(summary['state'], '')}, {size:.2f} MB")
+    if summary["stop_reason"]:
+        say(f"  stopped: {summary['stop_reason']}")
+    say("  " + ", ".join(f"{name} {value}" for name, value in summary["attributes"].items() if value))
+    if summary["problem"]:
+        say(f"  problem {summary['problem']}, operator {summary['operator']}")
+    if summary["coefficients"]:
+        say("  coefficients " + ", ".join(f"{name} {last:.10g}" for name, last in summary["coefficients"].items()))
+    if writer := holder(str(path)):
+        lives = {True: "alive", False: "dead"}.get(writer.alive, "on another machine, not known whether alive")
+        say(f"  writer: {writer}, {lives}")
+    if steps := checkpoints(path):
+        say(f"  checkpoints at steps {', '.join(map(str, steps))}")
+    rows = [
+        (
+            escape(name),
+            "-" if count is None else str(count),
+            escape(", ".join(variables)),
+            escape(", ".join(f"{dim} {size}" for dim, size in sizes.items())),
+        )
+        for name, count, variables, sizes in summary["streams"]
+    ]
+    table("", ("stream", "rows", "variables", "other dimensions"), rows)

@@ -13,6 +13,7 @@ from analyses.coefficients import coefficient_lines
 from analyses.config import RunConfig, TrainingSection, UsageError
 from analyses.construction import build_network, build_operator, build_optimizer, build_points, build_problem
 from analyses.terminal import error_text, say
+from dynamics.segment_directory import segmented_size
 from solvers import Every, RandomFeatures, ResidualBasedAttention, solve_least_squares, train
 from solvers.discrete_solution import solve_on_nodes
 from solvers.objective import Objective
@@ -39,13 +40,25 @@ class Outcome:
     reason: str = ""
 
 
-def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: bool = True) -> Outcome:
+def run(
+    config: RunConfig,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    checkpoint: float | None = None,
+    resume: bool = False,
+    anyway: bool = False,
+    progress: bool = True,
+) -> Outcome:
     """Do the run that a configuration describes, print what came out, and return where it is.
 
     Args:
         config: checked.
-        output: path of the new trajectory.
+        output: path of the trajectory.
         overwrite: replace an existing file.
+        checkpoint: seconds between checkpoints of a training; None: there are none.
+        resume: go on with the trajectory from its latest checkpoint.
+        anyway: resume also where versions, threads or rounding differ.
         progress: show a progress bar on a terminal.
 
     Returns:
@@ -59,6 +72,8 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
     problem, operator = build_problem(config), build_operator(config)
     network, points = build_network(config, problem), build_points(config, problem)
     if isinstance(network, RandomFeatures):
+        if resume:
+            raise UsageError("--resume has no meaning for a least-squares solve: it has no checkpoints, leave it out")
         return _solve(config, problem, network, operator, points, output, overwrite)
     if config.least_squares is not None:
         raise UsageError(
@@ -67,7 +82,8 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
         )
     optimizer = build_optimizer(config)
     attention = ResidualBasedAttention(**config.attention.model_dump()) if config.attention else None
-    direct = _direct_solve(problem, points, operator)
+    # A resumed file has it already.
+    direct = {} if resume else _direct_solve(problem, points, operator)
     finished = train(
         problem,
         network,
@@ -79,6 +95,9 @@ def run(config: RunConfig, output: Path, *, overwrite: bool = False, progress: b
         attention=attention,
         record=output,
         overwrite=overwrite,
+        checkpoint=checkpoint,
+        resume=resume,
+        anyway=anyway,
         config={"case": _case(config), **direct},
         seed=config.seed,
         device=config.device,
@@ -175,4 +194,4 @@ def _own_error(direct: dict[str, dict[str, float]]) -> str:
 
 
 def _wrote(path: Path) -> None:
-    say(f"  wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    say(f"  wrote {path} ({segmented_size(path) / 1e6:.2f} MB)")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 FORMAT = "pinnscope-trajectory"
-FORMAT_VERSION = (1, 3)
+FORMAT_VERSION = (1, 4)
 STATUSES = ("running", "complete", "interrupted", "diverged", "failed")
 
 ROOT_ATTRIBUTES = (
@@ -212,6 +212,6 @@ def format_version() -> str:
 
     Example:
         >>> format_version()
-        '1.3'
+        '1.4'
     """
     return ".".join(str(number) for number in FORMAT_VERSION)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
 
 from dynamics.format import COMMITTED, KNOWN, LATE, LATE_DTYPES, Stream, Variable
-from dynamics.layout import attach, create_stream, growing, write
+from dynamics.layout import write
 from dynamics.rows import Rows
-
-SPARE_BYTES = 1 << 20
 
 
 class Entries:
@@ -159,57 +156,3 @@ def read(file: h5py.File) -> dict[str, dict[str, tuple]]:
     group = file[LATE]
     count = int(group[COMMITTED][()])
     return columns(*(group[name][:count] for name in ("name", "step", "value")))
-
-
-def fold(file: h5py.File) -> None:
-    """Make the entries of `/late` columns of their streams, and empty `/late`.
-
-    Args:
-        file: a file open for writing, not in SWMR mode.
-    """
-    for stream, variables in read(file).items():
-        if stream in file:
-            for name, entries in variables.items():
-                _add_column(file[stream], describe(stream, name), entries)
-        else:
-            _add_stream(file, stream, variables)
-    group = file[LATE]
-    group[COMMITTED][...] = 0
-    for name in ("entry", *LATE_DTYPES):
-        group[name].resize(0, axis=0)
-
-
-def room_to_fold(path: str) -> bool:
-    """Whether the disk has room to fold: a fold that fails half-way would cost the whole file.
-
-    Args:
-        path: the closed file.
-
-    Returns:
-        True where the columns to be made fit twice.
-    """
-    with h5py.File(path, "r") as file:
-        cells = sum(
-            len(variables) * (file[f"{stream}/{COMMITTED}"][()] if stream in file else len(steps))
-            for stream, variables in read(file).items()
-            for steps, _ in [next(iter(variables.values()))]
-        )
-    return shutil.disk_usage(path).free > 2 * 8 * int(cells) + SPARE_BYTES
-
-
-def _add_column(group: h5py.Group, variable: Variable, entries: tuple) -> None:
-    values = align(group["step"][:], *entries)
-    dataset = group.create_dataset(
-        variable.name, data=values, maxshape=(None,), chunks=(1024,), fillvalue=np.nan, track_times=False
-    )
-    dataset.attrs.update({"long_name": variable.long_name, "units": variable.units})
-    attach(group, dataset, ("step",))
-
-
-def _add_stream(file: h5py.File, name: str, variables: Mapping[str, tuple]) -> None:
-    index, values = table(variables)
-    times = values.pop("time", np.full(len(index), np.nan))
-    described = tuple(describe(name, key) for key in values)
-    create_stream(file, Rows(Stream(name, described), declared=True))
-    write(growing(file[name]), {"step": index, "time": times, **values}, 0, len(index))
-    file[name][COMMITTED][...] = len(index)

@@ -91,13 +91,13 @@ class Lock:
                 raise LockedError(_refusal(path, found, self.path))
             self._clear(found)
         raise LockedError(
-            f"{self.path}: expected to take this lock, cannot: others keep taking it (try again), or it is no lock of ours "
-            "(remove it if nobody writes the trajectory)"
+            f"{self.path}: expected to take this lock, cannot: others keep taking it (try again), or it is no "
+            "lock of ours (remove it if nobody writes the trajectory)"
         )
 
     def release(self) -> None:
-        """Give the right back; a lock that is another's by now stays."""
-        if _read(self.path) == self.owner:
+        """Give the right back; a lock that is another's by now stays, and a forked process has none to give."""
+        if self.owner.pid == os.getpid() and _read(self.path) == self.owner:
             with suppress(OSError):
                 os.remove(self.path)
 

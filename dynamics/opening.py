@@ -11,11 +11,12 @@ import h5py
 
 from dynamics import superblock
 from dynamics.format import COMMITTED, FORMAT, FORMAT_VERSION
+from dynamics.lock import holder
 
 SWMR = {"swmr": True, "libver": "latest"}
 TRIES, PAUSE = 4, 0.05
 STILL = 3.0
-"""Seconds without a write after which an unclosed file is taken for one that its writer left behind."""
+"""Seconds without a write after which an unclosed file of unknown writer is taken for one that was left behind."""
 DAMAGED = "the file is damaged or truncated; copy it again, or run with another file"
 
 
@@ -71,6 +72,9 @@ def _state(path: str) -> str:
     block = superblock.read(path)
     if block is None or not block.swmr:
         return "closed"
+    found = holder(path)
+    if found is not None and found.alive is not None:
+        return "live" if found.alive else "left"
     return "left" if time() - os.path.getmtime(path) > STILL else "live"
 
 

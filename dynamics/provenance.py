@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -42,10 +44,40 @@ def root_attributes(config: Mapping | None = None, attrs: Mapping | None = None)
         "config": json.dumps(config, default=str),
         **{name: config.get(name, "") for name in OVERRIDABLE},
         "host": platform.node(),
+        "pid": os.getpid(),
+        "run_id": uuid.uuid4().hex,
         "git_commit": _git_commit(),
         **attrs,
     }
     return {name: plain(value) for name, value in attributes.items()}
+
+
+def resumption(earlier: object, rows: Mapping[str, int]) -> dict[str, object]:
+    """Return the root attributes of a file that another process goes on with.
+
+    Args:
+        earlier: the attribute `resumed` that the file has, None where it was never resumed.
+        rows: that were kept, by stream.
+
+    Returns:
+        `pid` of now, and `resumed`: one entry more.
+
+    Example:
+        >>> json.loads(resumption(None, {"series": 500})["resumed"])[0]["rows"]
+        {'series': 500}
+    """
+    try:
+        entries = list(json.loads(earlier)) if isinstance(earlier, str) else []
+    except ValueError:
+        entries = []
+    entry = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "versions": _versions(),
+        "rows": dict(rows),
+    }
+    return {"pid": os.getpid(), "resumed": json.dumps([*entries, entry])}
 
 
 def plain(value: object) -> object:

@@ -1,27 +1,26 @@
-"""The writer of trajectories: appends rows to streams, in memory first, then to an HDF5 file in SWMR mode.
-
-The layout of the file is fixed before SWMR mode starts and nothing is created afterwards: HDF5 does not refuse it, but
-readers would see undefined data. Whatever a `committed` counter promises was flushed before the counter was raised.
-"""
+"""The writer of trajectories: appends rows to streams, in memory first, then to a file that readers may open."""
 
 from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 
-import h5py
 import numpy as np
 
 from dynamics import late, layout
-from dynamics.claim import RecorderError, claim
-from dynamics.format import COMMITTED, LATE, STATUS, STATUS_DTYPES, STATUSES, STOP_REASON, Stream
+from dynamics.claim import RecorderError
+from dynamics.format import LATE, STATUS, STATUSES, STOP_REASON, Stream
 from dynamics.provenance import root_attributes
 from dynamics.rows import Rows
+from dynamics.segment_directory import SUFFIX as SEGMENTS_SUFFIX
+from dynamics.segments import Segments
+from dynamics.swmr_file import SwmrFile
+from dynamics.termination import Termination
 
-PENDING_BYTES = 1 << 20
 RESERVED = (LATE, STATUS, STOP_REASON)
 
 
@@ -31,18 +30,28 @@ class Recorder:
     Streams are declared, or taken from what is recorded before the first flush. That flush comes `commit_every`
     seconds after the start or when the first chunk is full, but never while only one step has been seen.
 
+    A file needs a file system that is local, or parallel with POSIX semantics (SWMR mode: ordered writes, seen by
+    readers as they come). On NFS, SMB and where locks are missing, record in segments: a directory of closed files,
+    each written whole and renamed into place, in which variables may also appear at any time. A crash then costs the
+    rows since the last segment.
+
     Args:
-        path: the new file.
+        path: the new file, or directory of segments.
         config: the run's configuration, stored as JSON.
         streams: declared streams: needed for arrays that first appear after the first flush.
         attrs: further root attributes; `seed`, `dtype`, `device` here take precedence over those in `config`.
         overwrite: replace an existing file, which stays as it is until the first rows of the new one are written.
-        commit_every: longest time in seconds that rows wait in memory, checked whenever something is recorded.
+        commit_every: longest time in seconds that rows wait in memory, checked whenever something is recorded; None is
+            1 s, in segments 30 s.
+        segments: record in segments; None: where the path ends in ".segments".
+        strict: raise when the file cannot be written on. Otherwise say so once in a warning, with what is safe, and
+            record nothing from then on: the training goes on.
 
     Raises:
         FileExistsError: the path exists and `overwrite` is not set.
         FileNotFoundError: the directory does not exist.
         PermissionError: the directory or file cannot be written.
+        LockedError: another recorder, of this or another process, writes it.
 
     Example:
         >>> import os, tempfile
@@ -64,36 +73,112 @@ class Recorder:
         streams: Iterable[Stream] = (),
         attrs: Mapping | None = None,
         overwrite: bool = False,
-        commit_every: float = 1.0,
+        commit_every: float | None = None,
+        segments: bool | None = None,
+        strict: bool = True,
     ):
-        self.path = os.fspath(path)
-        self._start = self._committed_at = perf_counter()
-        self._seconds = 0.0
-        self._commit_every = commit_every
-        self._static: dict[str, tuple] = {}
-        self._streams: dict[str, Rows] = {}
+        start = perf_counter()
+        path = os.fspath(path)
+        segmented = path.rstrip(os.sep).endswith(SEGMENTS_SUFFIX) if segments is None else segments
+        file = Segments(path, overwrite) if segmented else SwmrFile(path, overwrite)
+        self._set_up(file, commit_every, strict, start)
         for stream in streams:
             self._check_name(stream.name)
             self._streams[stream.name] = Rows(stream, declared=True)
+        self._config, self._attrs = dict(config or {}), dict(attrs or {})
+        first = root_attributes(self._config, self._attrs)
+        self._origin = {name: first[name] for name in ("created", "run_id")}
+        self._seconds = perf_counter() - start
+
+    def _set_up(self, file: SwmrFile | Segments, commit_every: float | None, strict: bool, start: float) -> None:
+        self.path = file.path
+        self._file = file
+        # A recorder that is forgotten, not closed, must not keep others from the path for the life of the process.
+        weakref.finalize(self, file.lock.release)
+        self._start, self._committed_at, self._seconds = start, perf_counter(), 0.0
+        self._segmented = isinstance(file, Segments)
+        usual = 30.0 if self._segmented else 1.0
+        self._commit_every, self._strict = usual if commit_every is None else commit_every, strict
+        self._static: dict[str, tuple] = {}
+        self._streams: dict[str, Rows] = {}
         self._late = late.Entries()
-        self._datasets: dict[str, dict[str, h5py.Dataset]] = {}
-        self._committed: dict[str, int] = {}
+        self._config: dict[str, object] = {}
+        self._attrs: dict[str, object] = {}
+        self._origin: dict[str, object] = {}
         self._first_step: int | None = None
         self._second_step_seen = False
-        self._frozen = False
         self._state = "open"
-        self._offsets: dict[str, int] = {}
-        self._config, self._attrs = dict(config or {}), dict(attrs or {})
-        self._created = root_attributes(self._config, self._attrs)
         self._ending = ("complete", "")
-        self._file: h5py.File | None = None
-        self._replaces = claim(self.path, overwrite)
-        self._seconds = perf_counter() - self._start
+        self._signals = Termination()
+
+    @classmethod
+    def reopen(
+        cls, path: str | os.PathLike, rows: Mapping[str, int], *, commit_every: float | None = None, strict: bool = True
+    ) -> Recorder:
+        """Go on with a trajectory that an earlier run left, behind the rows that are named.
+
+        The rows after them are given up: a copy without them takes the file's place, once it is verified, in one step;
+        until then the file stays as it is. Its status is "running" again, and its clock goes on from the last row.
+        Of a directory, the segments after those rows are removed, the last one first; the others stay as they are.
+
+        Args:
+            path: the trajectory, closed or left by a dead writer.
+            rows: rows to keep of each stream, as `sync` gave them; 0 of those not named.
+            commit_every: longest time in seconds that rows wait in memory; None is 1 s, in segments 30 s.
+            strict: raise when the file cannot be written on.
+
+        Returns:
+            The recorder; what was declared and stored is there already.
+
+        Raises:
+            TrajectoryError: no trajectory that can be read.
+            ValueError: a stream has fewer committed rows than are to be kept, or no segment ends with them.
+            LockedError: another process writes the file.
+
+        Example:
+            >>> import os, tempfile
+            >>> path = os.path.join(tempfile.mkdtemp(), "run.h5")
+            >>> with Recorder(path) as recorder:
+            ...     for step in range(5):
+            ...         recorder.record("series", step, loss=1.0 / (1 + step))
+            >>> with Recorder.reopen(path, {"series": 2}) as recorder:
+            ...     recorder.record("series", 2, loss=9.0)
+            >>> from dynamics.trajectory import open_trajectory
+            >>> with open_trajectory(path) as trajectory:
+            ...     trajectory["series/loss"].values
+            array([1. , 0.5, 9. ])
+        """
+        from dynamics import reopening, segment_reopening
+
+        start = perf_counter()
+        again = segment_reopening.reopen if os.path.isdir(path) else reopening.reopen
+        file, streams, seconds, origin = again(os.fspath(path), rows)
+        recorder = cls.__new__(cls)
+        recorder._set_up(file, commit_every, strict, start - seconds)
+        recorder._streams, recorder._origin = streams, origin
+        recorder._second_step_seen = True
+        recorder._seconds = perf_counter() - start
+        return recorder
 
     @property
     def seconds(self) -> float:
         """Wall time in seconds spent inside the recorder so far."""
         return self._seconds
+
+    @property
+    def run_id(self) -> str:
+        """The run's own name, drawn at random; a resumed run keeps it."""
+        return str(self._origin["run_id"])
+
+    @property
+    def committed(self) -> dict[str, int]:
+        """Rows by stream that every reader sees, and that stay if this process dies; empty before the first flush."""
+        return dict(self._file.committed)
+
+    @property
+    def recording(self) -> bool:
+        """Whether what is recorded is written: open, and no write has failed."""
+        return self._state == "open"
 
     def record(self, stream: str, /, step: int, *, time: float | None = None, **values: object) -> None:
         """Append a row to a stream.
@@ -109,7 +194,10 @@ class Recorder:
                 recorder is closed.
             RecorderError: the file could not be written on.
         """
+        if self._state == "unrecorded":
+            return
         now = perf_counter()
+        self._signals.busy += 1
         try:
             self._check_open()
             step = operator.index(step)
@@ -117,7 +205,7 @@ class Recorder:
             rows = self._streams.get(stream)
             if rows is None:
                 self._check_name(stream)
-            if rows is None and not self._frozen:
+            if rows is None and (self._segmented or not self._file.frozen):
                 rows = self._streams[stream] = Rows(Stream(stream))
             if rows is None:
                 self._late.append_row(stream, step, seconds, values)
@@ -126,6 +214,28 @@ class Recorder:
             self._flush_when_due(rows, step, now)
         finally:
             self._seconds += perf_counter() - now
+            self._signals.leave()
+
+    def sync(self) -> dict[str, int]:
+        """Write everything recorded so far and wait until it is on the disk itself, not in the system's memory.
+
+        Returns:
+            Committed rows by stream, `late` among them: what `reopen` goes on from.
+
+        Raises:
+            RecorderError: the file could not be written on.
+
+        Example:
+            >>> import os, tempfile
+            >>> with Recorder(os.path.join(tempfile.mkdtemp(), "run.h5")) as recorder:
+            ...     recorder.record("series", 0, loss=1.0)
+            ...     recorder.sync()
+            {'series': 1, 'late': 0}
+        """
+        if self._state != "unrecorded":
+            self._check_open()
+            self._work(self._commit, self._file.sync)
+        return self.committed
 
     def store(
         self,
@@ -149,7 +259,7 @@ class Recorder:
         """
         start = perf_counter()
         self._check_open()
-        if self._frozen:
+        if self._file.frozen:
             raise ValueError(
                 f"{group}: expected before the first rows were written, came later: store it before recording"
             )
@@ -172,7 +282,7 @@ class Recorder:
         """
         self._check_open()
         self._check_name(stream.name)
-        if self._datasets or stream.name in self._streams:
+        if self._file.frozen or stream.name in self._streams:
             came = "a second time" if stream.name in self._streams else "after the first rows were written"
             raise ValueError(
                 f"{stream.name}: expected a declaration before its first row, came one {came}: declare it earlier"
@@ -190,7 +300,7 @@ class Recorder:
             ValueError: the first rows are written already.
         """
         self._check_open()
-        if self._frozen:
+        if self._file.frozen:
             raise ValueError(
                 "configure: expected before the first rows were written, came later: call it before recording"
             )
@@ -226,34 +336,24 @@ class Recorder:
         status, reason = self._ending
         if self._state != "open":
             return
-        start = perf_counter()
-        with self._guard():
-            self._commit()
-            for name, datasets in self._datasets.items():
-                layout.write(datasets, {}, 0, self._committed[name])
-            self._file[STOP_REASON][...] = layout.fitting(reason, STOP_REASON)
-            self._file.flush()
-            self._file[STATUS][...] = layout.fitting(status, STATUS)
-            self._file.flush()
-            self._file.close()
-        self._state = "closed"
-        if self._committed[LATE]:
-            self._fold_late()
-        self._seconds += perf_counter() - start
+        self._work(self._commit, lambda: self._file.finish(status, reason))
+        if self._state == "open":
+            self._state = "closed"
 
     def __enter__(self) -> Recorder:
+        self._signals.begin()
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
+        self._signals.end()
         if kind is None:
             self.close()
             return
-        if not self._frozen and not any(rows.pending for rows in self._streams.values()):
+        if not self._file.frozen and not any(rows.pending for rows in self._streams.values()):
             # Nothing was recorded: no file, or the one that was to be replaced, is worth more than an empty one.
-            self._state = "closed"
-            if not self._replaces:
-                with suppress(OSError):
-                    os.remove(self.path)
+            if self._state == "open":
+                self._state = "closed"
+                self._file.discard()
             return
         interrupted = issubclass(kind, KeyboardInterrupt | SystemExit | GeneratorExit)
         line = next(iter(str(error).splitlines()), "")
@@ -264,15 +364,11 @@ class Recorder:
         except OSError as second:
             error.add_note(str(second))
 
-    def _attributes(self) -> dict[str, object]:
-        """Return the root attributes: the configuration of now, the time of creation."""
-        return {**root_attributes(self._config, self._attrs), "created": self._created["created"]}
-
     def _check_open(self) -> None:
         if self._state == "closed":
             raise ValueError(f"{self.path}: expected an open recorder, came a closed one: record before close()")
         if self._state == "broken":
-            raise RecorderError(f"{self.path}: recording stopped at an earlier write error; {self._safe()}")
+            raise RecorderError(f"{self.path}: recording stopped at an earlier write error; {self._file.safe()}")
 
     def _check_name(self, name: str) -> None:
         if name in RESERVED or not name.isidentifier() or name in self._static:
@@ -289,105 +385,42 @@ class Recorder:
             # The layout is taken from what is recorded before the first flush: a slow first step must not cut it short.
             return
         if now - self._committed_at >= self._commit_every:
-            with self._guard():
-                self._commit()
-        elif rows is not None and (rows.pending_bytes >= PENDING_BYTES or rows.written + len(rows.pending) >= rows.due):
-            with self._guard():
-                self._freeze()
-                self._write(rows)
+            self._work(self._commit)
+        elif rows is not None and self._file.full(rows):
+            self._work(self._freeze, lambda: self._file.relieve(rows, self._streams.values(), self._late))
 
     def _freeze(self) -> None:
-        """Write everything the file will ever hold, enter SWMR mode and let readers at it."""
-        if self._frozen:
-            return
-        temporary = f"{self.path}.tmp-{os.getpid()}"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(layout.image(self._attributes(), self._static, self._streams.values()))
-            self._file = h5py.File(temporary, "r+", libver="latest")
-            self._file.swmr_mode = True
-            os.replace(temporary, self.path)
-        except BaseException:
-            with suppress(OSError):
-                os.remove(temporary)
-            raise
-        names = (*self._streams, LATE)
-        self._datasets = {name: layout.growing(self._file[name]) for name in names}
-        self._committed = dict.fromkeys(names, 0)
-        self._offsets = {name: self._file[name].id.get_offset() for name in STATUS_DTYPES}
-        for rows in self._streams.values():
-            rows.frozen = True
-        self._frozen = True
-
-    def _write(self, rows: Rows) -> None:
-        count = len(rows.pending)
-        if count:
-            layout.write(self._datasets[rows.name], rows.blocks(count), rows.written, rows.written + count)
-            rows.drop(count)
+        if not self._file.frozen:
+            # The configuration of now, the time and name of the beginning.
+            attributes = root_attributes(self._config, self._attrs) | self._origin
+            self._file.freeze(attributes, self._static, self._streams.values())
 
     def _commit(self) -> None:
         self._freeze()
-        for rows in self._streams.values():
-            self._write(rows)
-        self._late.write(self._datasets[LATE])
-        self._file.flush()
-        counts = {rows.name: rows.written for rows in self._streams.values()} | {LATE: self._late.written}
-        for name, count in counts.items():
-            if count != self._committed[name]:
-                self._datasets[name][COMMITTED][...] = count
-        self._file.flush()
-        self._committed = counts
+        self._file.commit(self._streams.values(), self._late)
         self._committed_at = perf_counter()
 
-    def _fold_late(self) -> None:
-        """Tidy up: `/late` becomes columns, unless a reader holds the file or the disk is full; readers fold anyway."""
-        with suppress(OSError, RuntimeError):
-            if late.room_to_fold(self.path):
-                with h5py.File(self.path, "r+", libver="latest") as file:
-                    # In SWMR mode still, when somebody in this process holds the file open.
-                    if not file.swmr_mode:
-                        late.fold(file)
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Turn HDF5's write errors into one that says what is safe."""
+    def _work(self, *tasks: Callable[[], None]) -> None:
+        """Do something with the file, uninterrupted; a failure says what is safe."""
+        start = perf_counter()
+        self._signals.busy += 1
         try:
-            yield
+            for task in tasks:
+                task()
         except (OSError, RuntimeError, ValueError) as error:
-            self._state = "broken"
-            self._abandon(error)
-            raise RecorderError(f"{self.path}: write failed ({_errno(error)}); {self._safe()}") from error
+            self._fail(error)
+        finally:
+            self._seconds += perf_counter() - start
+            self._signals.leave()
 
-    def _safe(self) -> str:
-        if not self._frozen:
-            return "nothing was written yet: free space or choose another path"
-        rows = ", ".join(f"{count} rows of {name}" for name, count in self._committed.items() if name != LATE)
-        return f"{rows or 'no rows'} are committed, and the file is readable up to there"
-
-    def _abandon(self, error: BaseException) -> None:
-        """Leave the file as it is on disk.
-
-        After a failed write HDF5 keeps its dirty buffers and writes them again when the file is closed and when the
-        interpreter exits; failing again, it crashes there. Its descriptor is pointed at the null device instead.
-        """
-        if self._file is not None:
-            null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(null, self._file.id.get_vfd_handle())
-            os.close(null)
-            with suppress(OSError, RuntimeError):
-                self._file.close()
-        if self._frozen:
-            self._patch_status("failed", f"RecorderError: {_errno(error)}")
-        elif not self._replaces:
-            with suppress(OSError):
-                os.remove(self.path)
-
-    def _patch_status(self, status: str, reason: str) -> None:
-        # Both datasets are contiguous and allocated, so their bytes can be replaced without HDF5.
-        with suppress(OSError), open(self.path, "r+b") as file:
-            for name, text in ((STOP_REASON, reason), (STATUS, status)):
-                file.seek(self._offsets[name])
-                file.write(layout.fitting(text, name).tobytes())
+    def _fail(self, error: BaseException) -> None:
+        came = _errno(error)
+        self._state = "broken" if self._strict else "unrecorded"
+        self._file.abandon(f"RecorderError: {came}")
+        line = f"{self.path}: write failed ({came}); {self._file.safe()}"
+        if self._strict:
+            raise RecorderError(line) from error
+        warnings.warn(f"{line}; what comes is not recorded, the training goes on", RuntimeWarning, stacklevel=5)
 
 
 def _errno(error: BaseException) -> str:

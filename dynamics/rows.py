@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dynamics.format import COMMITTED, INDEX, KNOWN, LATE_DTYPES, ROW, Stream, Variable
+from dynamics.pending_scalars import PendingScalars
 
 LONG_CHUNKS = ("series", "evaluations")
 CHUNK_BYTES = 64 * 1024
 NAME_BYTES = np.dtype(LATE_DTYPES["name"]).itemsize
+FLOATS = frozenset((float, np.float64))
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,15 @@ class Rows:
         self.sizes = {dim: int(c) if isinstance(c, int | np.integer) else len(c) for dim, c in stream.coords.items()}
         self.columns: dict[str, Column] = {}
         self.frozen = False
-        self.pending: list[tuple[int, float, dict]] = []
+        self.pending = array("q")
+        """The steps of the rows that wait."""
         self.pending_bytes = 0
         self.written = 0
+        self._chunk = self.chunk()
+        self._times = array("d")
+        self._scalars = PendingScalars()
+        self._arrays: dict[str, dict[int, np.ndarray]] = {}
+        self._usual: tuple[str, ...] | None = None
         self._last: int | None = None
         for variable in (stream.variables or self.known.values()) if declared else ():
             self._declare(variable)
@@ -90,8 +100,7 @@ class Rows:
     @property
     def due(self) -> int:
         """The row at which the largest chunk of the pending rows is full."""
-        chunk = self.chunk()
-        return (self.written // chunk + 1) * chunk
+        return (self.written // self._chunk + 1) * self._chunk
 
     def chunk(self, shape: tuple[int, ...] = (), itemsize: int = 8) -> int:
         """Return the rows per chunk of a column: about 64 KiB, a power of two, so that chunks of columns align.
@@ -108,7 +117,7 @@ class Rows:
             (1024, 1)
         """
         most = 1024 if self.name in LONG_CHUNKS else 128
-        rows = CHUNK_BYTES // max(1, itemsize * int(np.prod(shape)))
+        rows = CHUNK_BYTES // max(1, itemsize * math.prod(shape))
         return min(most, 1 << max(0, rows.bit_length() - 1))
 
     def append(self, step: int, time: float, values: Mapping[str, object]) -> dict[str, float]:
@@ -127,23 +136,18 @@ class Rows:
             ValueError: the step does not increase, a shape changed, or an array came late.
         """
         self._check_step(step)
-        row, late, nbytes = {}, {}, 0
-        for name, value in values.items():
-            column = self.columns.get(name)
-            if column is not None and not column.shape and type(value) is float:
-                row[name] = value
-            elif column is None and self.frozen:
-                late[name] = self._late(name, value)
-            else:
-                array = self._read(name, value)
-                column = column or self._admit(name, array)
-                self._check_shape(column, array)
-                row[name] = array.astype(column.variable.dtype) if column.shape else float(array)
-                nbytes += array.nbytes
-        self._check_integers(row)
-        self.pending.append((step, time, row))
-        self.pending_bytes += nbytes
-        self._last = step
+        names, scalars = tuple(values), values.values()
+        if names == self._usual and FLOATS.issuperset(set(map(type, scalars))):
+            # Nothing but scalars that have columns, as in the row before: the way of almost all rows.
+            self._keep(step, time, names, scalars)
+            return {}
+        kept, arrays, late = self._sort(values)
+        self._check_integers(arrays)
+        row = self._keep(step, time, tuple(kept), kept.values())
+        for name, value in arrays.items():
+            self._arrays.setdefault(name, {})[row] = value
+            self.pending_bytes += value.nbytes
+        self._usual = names if len(kept) == len(names) and not self._integers() else None
         return late
 
     def blocks(self, count: int) -> dict[str, np.ndarray]:
@@ -155,16 +159,17 @@ class Rows:
         Returns:
             Arrays (count, ...) by name: the stream's index, `step`, `time`, and the recorded variables.
         """
-        rows = self.pending[:count]
+        start, stop = self.written, self.written + count
         blocks = {
-            self.index: np.arange(self.written, self.written + count),
-            "step": np.array([step for step, _, _ in rows], np.int64),
-            "time": np.array([time for _, time, _ in rows], np.float64),
+            self.index: np.arange(start, stop),
+            "step": np.array(self.pending[:count], np.int64),
+            "time": np.array(self._times[:count], np.float64),
+            **self._scalars.blocks(start, stop),
         }
-        for name, column in self.columns.items():
-            values = [row.get(name) for _, _, row in rows]
-            if any(value is not None for value in values):
-                blocks[name] = column.block(values)
+        for name, values in self._arrays.items():
+            rows = [values.get(row) for row in range(start, stop)]
+            if any(row is not None for row in rows):
+                blocks[name] = self.columns[name].block(rows)
         return blocks
 
     def drop(self, count: int) -> None:
@@ -173,8 +178,49 @@ class Rows:
         Args:
             count: number of rows.
         """
-        self.pending, self.written = self.pending[count:], self.written + count
-        self.pending_bytes = 0
+        self.written += count
+        del self.pending[:count], self._times[:count]
+        self._scalars.drop(self.written)
+        left = {n: {row: v for row, v in values.items() if row >= self.written} for n, values in self._arrays.items()}
+        self._arrays = {name: values for name, values in left.items() if values}
+        self.pending_bytes = sum(value.nbytes for values in self._arrays.values() for value in values.values())
+
+    def _keep(self, step: int, time: float, names: tuple[str, ...], scalars) -> int:
+        """Take in a row that was checked; return its number."""
+        row = self.written + len(self.pending)
+        self.pending.append(step)
+        self._times.append(time)
+        self._scalars.append(row, names, scalars)
+        self._last = step
+        return row
+
+    def _sort(self, values: Mapping[str, object]) -> tuple[dict, dict, dict]:
+        """Return the scalars and the arrays of a row, converted, and the scalars that have no column."""
+        kept, arrays, late = {}, {}, {}
+        for name, value in values.items():
+            column = self.columns.get(name)
+            if column is not None and not column.shape and type(value) in FLOATS:
+                kept[name] = value
+            elif column is None and self.frozen:
+                late[name] = self._late(name, value)
+            else:
+                read = self._read(name, value)
+                column = column or self._admit(name, read)
+                self._check_shape(column, read)
+                if column.shape:
+                    arrays[name] = read.astype(column.variable.dtype)
+                else:
+                    kept[name] = float(read)
+        return kept, arrays, late
+
+    def resume(self, written: int, last: int | None) -> None:
+        """Go on behind rows that a file has already, whose layout is fixed.
+
+        Args:
+            written: number of these rows.
+            last: step of the last one, None where there is none.
+        """
+        self.written, self._last, self.frozen = written, last, True
 
     def _declare(self, variable: Variable) -> None:
         if variable.name in (*ROW, COMMITTED) or any(dim not in self.sizes for dim in variable.dims):
@@ -251,11 +297,15 @@ class Rows:
                 "record a value whose shape changes under a new name, or in a stream of its own"
             )
 
-    def _check_integers(self, row: dict) -> None:
-        for name, column in self.columns.items():
-            if column.shape and column.variable.dtype[0] in "iu" and name not in row:
+    def _integers(self) -> list[str]:
+        return [name for name, column in self.columns.items() if column.shape and column.variable.dtype[0] in "iu"]
+
+    def _check_integers(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for name in self._integers():
+            if name not in arrays:
+                dtype = self.columns[name].variable.dtype
                 raise ValueError(
-                    f"{self.name}/{name}: expected a value in every row, since {column.variable.dtype} has no NaN: "
+                    f"{self.name}/{name}: expected a value in every row, since {dtype} has no NaN: "
                     "record it every time, or declare it with dtype='f8'"
                 )
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import h5py
 import xarray as xr
 
-from dynamics import late, superblock
+from dynamics import late, stacked, superblock
 from dynamics.format import COMMITTED, LATE, STATUS_DTYPES
 from dynamics.opening import DAMAGED, SWMR, TrajectoryError, check_format, first_line, open_file
+from dynamics.trust import ensure_sound
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,27 @@ class Contents:
     status: dict[str, str]
 
 
-def open_trajectory(path: str | os.PathLike) -> xr.DataTree:
+def open_trajectory(path: str | os.PathLike, check: bool | None = None) -> xr.DataTree:
     """Open a trajectory lazily: only indices and labels are read until values are asked for.
 
     Rows that are not committed are hidden, late scalars stand in their streams, and variables that were declared
     but never recorded are left out. What is seen of a running file is its state at the call: open it again for more.
 
+    A file that nobody has vouched for is looked at first by a child process with limits, `dynamics.structure`: links,
+    types, filters, sizes and counters, not its rows. What is read lazily afterwards trusts the file: of one from
+    elsewhere, a compressed block may still unfold to more than it says, and values may be anything.
+
     Args:
-        path: the file.
+        path: the file, or the directory of a run in segments.
+        check: look first, or not; None: where the file was not closed as complete, unless its writer is alive and
+            holds its lock, or this process has looked at it already and it has not changed.
 
     Returns:
         A tree with one group per stream, dimensions named; `status` and `stop_reason` are among its attrs as str.
         Close it, or use it as a context manager.
 
     Raises:
-        TrajectoryError: the file is missing, truncated, of a newer major version or no trajectory.
+        TrajectoryError: the file is missing, truncated, of a newer major version, no trajectory, or not sound.
 
     Example:
         >>> import os, tempfile
@@ -60,8 +67,13 @@ def open_trajectory(path: str | os.PathLike) -> xr.DataTree:
         ('complete', array([1.]))
     """
     path = os.fspath(path)
+    if os.path.isdir(path):
+        return stacked.open_segments(path, check)
     # The counters are read before xarray looks at the datasets: rows counted here are in the file by then.
+    ensure_sound(path, check)
     contents = inspect(path)
+    if check is None and contents.status["status"] != "complete":
+        ensure_sound(path, complete=False)
     with ExitStack() as opened:
         try:
             source = opened.enter_context(superblock.AsClosed(path)) if contents.state == "left" else path

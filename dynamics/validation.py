@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import h5py
 import numpy as np
 
+from dynamics.confined import run
 from dynamics.format import (
     COMMITTED,
     FORMAT,
@@ -20,16 +20,24 @@ from dynamics.format import (
     STATUS_DTYPES,
     STATUSES,
 )
-from dynamics.opening import TrajectoryError, open_file, text
+from dynamics.guarded import reading
+from dynamics.opening import text
+from dynamics.storage import is_dimension_only
+from dynamics.structure import look
+from dynamics.worker import SILENT, Report
 
-WITHOUT_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
+BLOCK = 1 << 20
 
 
 def validate(path: str | os.PathLike) -> list[str]:
     """Name every departure of a file from the trajectory format.
 
+    The file is read in a child process with limits, `dynamics.confined`. What makes it dangerous to read comes first,
+    and alone; so does what ended the child.
+
     Args:
-        path: any file; nothing in it is executed, and no link that leads out of it is followed.
+        path: any file, or the directory of a run in segments; nothing in it is executed, and no link that leads out of
+            it is followed.
 
     Returns:
         One line per departure, empty for a valid trajectory.
@@ -38,50 +46,47 @@ def validate(path: str | os.PathLike) -> list[str]:
         >>> validate("no_such_run.h5")
         ['no_such_run.h5: expected a trajectory, came no file: check the path']
     """
-    with ExitStack() as opened:
-        try:
-            file, state = opened.enter_context(open_file(os.fspath(path)))
-        except (TrajectoryError, OSError) as error:
-            return [str(error)]
-        found = []
-        try:
-            # The counters come first: of a running file, the rows counted here are seen by what is opened later.
-            counts = _counts(file)
-            found.extend(_links(file, ""))
-            if not found:
-                found.extend(_root(file))
-                for name, group in file.items():
-                    if isinstance(group, h5py.Group):
-                        found.extend(_group(name, group, counts.get(name), state != "closed"))
-        except Exception as error:  # Whatever a damaged file makes HDF5 raise is a finding too.
-            found.append(
-                f"{path}: cannot be read on: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-            )
+    if os.path.isdir(path):
+        from dynamics.segment_validation import validate_segments
+
+        return validate_segments(os.fspath(path), validate)
+    outcome = run("validate", path)
+    return [outcome.death] if outcome.death else list(outcome.value)
+
+
+def departures(path: str, report: Report = SILENT) -> list[str]:
+    """Name every departure of a file from the format, in the process that may die of it.
+
+    Args:
+        path: any file.
+        report: told of what is looked at, and of progress.
+
+    Returns:
+        One line per departure.
+    """
+
+    def read(file: h5py.File, state: str) -> list[str]:
+        seen = look(file, path, report)
+        found = [*seen.findings, *_nested(file)]
+        if not found:
+            found.extend(_root(file))
+            for name, group in file.items():
+                if isinstance(group, h5py.Group):
+                    report.at(f"/{name}")
+                    found.extend(_group(name, group, seen.committed.get(name), state != "closed"))
+                    found.extend(_order(name, group, seen.committed.get(name, 0), report))
         return found
 
-
-def _counts(file: h5py.File) -> dict[str, int]:
-    counts = {}
-    for name in file:
-        counter = f"{name}/{COMMITTED}"
-        if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Group):
-            link = file[name].get(COMMITTED, getlink=True)
-            if isinstance(link, h5py.HardLink) and file[counter].shape == () and file[counter].dtype == np.int64:
-                counts[name] = int(file[counter][()])
-    return counts
+    return reading(path, read, report)
 
 
-def _links(group: h5py.Group, path: str) -> Iterator[str]:
-    """Yield the links that are no hard links, before anything follows them, and groups within groups."""
-    for name in group:
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            yield f"{path}/{name}: {type(link).__name__}; expected every group and dataset in the file itself"
-        elif isinstance(item := group[name], h5py.Group):
-            if path:
-                yield f"{path}/{name}: a group in a group; expected streams at the root only"
-            else:
-                yield from _links(item, f"{path}/{name}")
+def _nested(file: h5py.File) -> Iterator[str]:
+    for path in file:
+        if isinstance(file.get(path, getlink=True), h5py.HardLink) and isinstance(file[path], h5py.Group):
+            for name in file[path]:
+                link = file[path].get(name, getlink=True)
+                if isinstance(link, h5py.HardLink) and isinstance(file[path][name], h5py.Group):
+                    yield f"/{path}/{name}: a group in a group; expected streams at the root only"
 
 
 def _root(file: h5py.File) -> Iterator[str]:
@@ -106,7 +111,7 @@ def _root(file: h5py.File) -> Iterator[str]:
 def _group(name: str, group: h5py.Group, committed: int | None, live: bool) -> Iterator[str]:
     for key, dataset in group.items():
         yield from _dataset(f"/{name}/{key}", dataset)
-    index = "entry" if name == LATE else INDEX.get(name, "evaluation" if "evaluation" in group else "step")
+    index = _index(name, group)
     if COMMITTED not in group and index not in group and "time" not in group:
         return
     missing = [
@@ -125,12 +130,29 @@ def _rows(name: str, group: h5py.Group, index: str, committed: int, live: bool) 
     for dataset in growing:
         if dataset.shape[0] < committed or (not live and dataset.shape[0] != committed):
             yield f"{dataset.name}: {dataset.shape[0]} rows; committed says {committed}"
-    if name == LATE or any(dataset.shape[0] < committed for dataset in growing):
+
+
+def _order(name: str, group: h5py.Group, committed: int, report: Report) -> Iterator[str]:
+    """Check that the index increases, some rows at a time."""
+    index = _index(name, group)
+    if name == LATE or index not in group or group[index].ndim != 1 or group[index].dtype.kind not in "iuf":
         return
-    steps = group[index][:committed]
-    if np.any(np.diff(steps) <= 0):
-        row = int(np.argmax(np.diff(steps) <= 0)) + 1
-        yield f"/{name}/{index}: {steps[row]} after {steps[row - 1]} in row {row}; expected increasing values"
+    committed = min(committed, group[index].shape[0])
+    for start in range(0, committed, BLOCK):
+        # The last of the block before stands in front.
+        first = max(0, start - 1)
+        steps = group[index][first : min(start + BLOCK, committed)]
+        report(start / committed)
+        if np.any(steps[1:] <= steps[:-1]):
+            row = int(np.argmax(steps[1:] <= steps[:-1])) + 1
+            yield (
+                f"/{name}/{index}: {steps[row]} after {steps[row - 1]} in row {first + row}; expected increasing values"
+            )
+            return
+
+
+def _index(name: str, group: h5py.Group) -> str:
+    return "entry" if name == LATE else INDEX.get(name, "evaluation" if "evaluation" in group else "step")
 
 
 def _dataset(path: str, dataset: h5py.Dataset) -> Iterator[str]:
@@ -140,11 +162,9 @@ def _dataset(path: str, dataset: h5py.Dataset) -> Iterator[str]:
         return
     if kind not in "fiubSO":
         yield f"{path}: holds {dataset.dtype}; expected numbers or label strings"
-    if dataset.external:
-        yield f"{path}: data in another file; expected it in the file itself"
     if kind == "O" and not dataset.is_scale:
         yield f"{path}: strings of varying length; expected them as labels of a dimension only"
-    if dataset.is_scale and _scale_name(dataset).startswith(WITHOUT_VARIABLE):
+    if is_dimension_only(dataset):
         return
     if not dataset.is_scale:
         yield from _axes(path, dataset)
@@ -166,8 +186,3 @@ def _axes(path: str, dataset: h5py.Dataset) -> Iterator[str]:
                 yield f"{path}: axis {axis} has the scale {scale.name}; expected one of its own group"
             elif axis and scale.shape != (dataset.shape[axis],):
                 yield f"{path}: axis {axis} has {dataset.shape[axis]} entries, its scale {scale.name} {scale.shape}"
-
-
-def _scale_name(dataset: h5py.Dataset) -> bytes:
-    name = dataset.attrs.get("NAME", b"")
-    return name.encode() if isinstance(name, str) else bytes(name)

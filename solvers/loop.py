@@ -8,16 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dynamics.format import Stream
 from dynamics.recorder import Recorder
 from solvers.attention import ResidualBasedAttention
+from solvers.checkpoint import Checkpoint
+from solvers.checkpoints import Checkpoints
 from solvers.description import describe, points_arrays, points_labels
 from solvers.evaluation import Evaluation
+from solvers.identity import stream_identity
 from solvers.objective import Objective
 from solvers.optimizers import Optimizer, StepInfo
 from solvers.probes import Moment, Probe
+from solvers.snapshot import restore_moment
 from solvers.unheard import unheard
 
 
@@ -57,7 +62,11 @@ class Loop:
     recorder: Recorder | None = None
     recording_seconds: float = 0.0
     rel_l2: float = float("nan")
-    _weights: Tensor | None = field(default=None, repr=False)
+    checkpoints: Checkpoints | None = None
+    start: Checkpoint | None = None
+    attention_weights: Tensor | None = field(default=None, repr=False)
+    streams: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    _restored: Any = field(default=None, repr=False)
 
     def __post_init__(self):
         self.probes = [each for probe in self.probes for each in (probe, *probe.beside(self.objective))]
@@ -66,21 +75,25 @@ class Loop:
         """Yield the state before each update and, last, the state after all of them.
 
         Args:
-            count: number of updates.
+            count: number of updates, those before a checkpoint that the training goes on from included.
 
         Yields:
-            count + 1 steps, fewer where the optimizer stops or the loss is no longer finite.
+            count + 1 steps, without those before such a checkpoint; fewer where the optimizer stops or the loss is no
+            longer finite.
         """
-        state = self.optimizer.init(self.objective.vector)
-        stopped = None
-        for number in range(count + 1):
+        first, state, stopped = self._first()
+        for number in range(first, count + 1):
+            last = number == count or stopped is not None
+            # Taken before anything moves, and kept once the loss is known to be finite.
+            snapshot = self.checkpoints and self.checkpoints.before(number, state, stopped, last)
             evaluation = self._begin()
             loss, coefficients = float(evaluation.value.detach()), evaluation.coefficients
-            last = number == count or stopped is not None
             status = "diverged" if not math.isfinite(loss) else "complete" if last else "running"
             if number == 0 and self.recorder is not None:
                 with unheard(self.objective.network):
                     self._declare(self._moment(0, evaluation, state))
+            if snapshot is not None and status != "diverged":
+                self.checkpoints.keep(number, snapshot, loss)
             row: dict[str, object] = {}
             if status != "diverged":
                 row = self._measure(self._moment(number, evaluation, state), forced=last)
@@ -94,9 +107,54 @@ class Loop:
             self._end(status, number, loss, stopped)
             terms = dict(zip(self.objective.terms, evaluation.raw.tolist(), strict=True))
             info = replace(info, stopped=stopped)
-            yield Step(number, loss, terms, info, status, coefficients, self.objective.evaluations)
+            step = Step(number, loss, terms, info, status, coefficients, self.objective.evaluations)
+            try:
+                yield step
+            except GeneratorExit:
+                # Left between two steps, by whatever exception or none: nothing is half done.
+                if status == "running" and self.checkpoints is not None:
+                    self.checkpoints.leave(number + 1, state, stopped)
+                raise
             if status != "running":
                 return
+
+    def _first(self) -> tuple[int, Any, str | None]:
+        """Return the first step, the optimizer's state there, and why it wants to end, or None."""
+        if self.start is None:
+            state = self.optimizer.init(self.objective.vector)
+            if self.checkpoints is not None:
+                self.checkpoints.try_out(state)
+            return 0, state, None
+        start, self.start = self.start, None
+        restore_moment(self, start.state)
+        return start.step, self._restored, start.state["stopped"]
+
+    def rehearse(self, number: int, state: Any) -> tuple[float, bool, dict[str, Any]]:
+        """Begin a step, to see whether it is the one that a checkpoint was taken at; `restore_moment` undoes it.
+
+        Args:
+            number: of updates so far.
+            state: of the optimizer.
+
+        Returns:
+            The loss, whether evaluating it drew random numbers, and what the streams are declared as.
+        """
+        with unheard(self.objective.network):
+            before = torch.get_rng_state()
+            evaluation = self._begin()
+            loss = float(evaluation.value.detach())
+            drawn = not torch.equal(before, torch.get_rng_state())
+            self.streams = stream_identity(self._declarations(self._moment(number, evaluation, state)))
+        return loss, drawn, dict(self.streams)
+
+    def go_on_from(self, checkpoint: Checkpoint, state: Any) -> None:
+        """Let `iterate` begin at a checkpoint.
+
+        Args:
+            checkpoint: of this training.
+            state: of the optimizer, restored from it.
+        """
+        self.start, self._restored = checkpoint, state
 
     def _end(self, status: str, number: int, loss: float, stopped: str | None) -> None:
         """Tell the recorder how the run stands, at every step: the caller may leave the loop at any of them."""
@@ -109,17 +167,17 @@ class Loop:
     def _begin(self) -> Evaluation:
         evaluation = self.objective.begin_step()
         residual = evaluation.residual.detach()
-        if self._weights is None:
-            self._weights = self.rule.start(residual)
-        self._weights = self.rule.update(self._weights, residual)
-        self.objective.attention = self.rule.factor(self._weights) if self.use_attention else None
+        if self.attention_weights is None:
+            self.attention_weights = self.rule.start(residual)
+        self.attention_weights = self.rule.update(self.attention_weights, residual)
+        self.objective.attention = self.rule.factor(self.attention_weights) if self.use_attention else None
         if self.use_attention and self.objective.unknowns:
             # Their optimum depends on the weights.
             return self.objective.begin_step()
         return evaluation
 
     def _moment(self, number: int, evaluation: Evaluation, state: Any) -> Moment:
-        return Moment(number, self.objective, evaluation, self._weights, self.optimizer, state)
+        return Moment(number, self.objective, evaluation, self.attention_weights, self.optimizer, state)
 
     def _measure(self, moment: Moment, forced: bool) -> dict[str, object]:
         """Run the probes that are due; return what belongs into this step's row of the series."""
@@ -139,13 +197,17 @@ class Loop:
         self.recording_seconds += time.perf_counter() - start
         return row
 
+    def _declarations(self, moment: Moment) -> list[Stream]:
+        """Return the streams of probes and coefficients; those of the series' probes are one."""
+        declared = [probe.declare(moment) for probe in self.probes]
+        extra = [variable for stream in declared if stream.name == "series" for variable in stream.variables]
+        found = [Stream("series", extra, {"term": self.objective.terms})]
+        found += [stream for stream in declared if stream.name != "series"]
+        if names := [c.name for c in self.objective.problem.coefficients]:
+            found.append(Stream("coefficients", coords={"coefficient": names}))
+        return found
+
     def _declare(self, moment: Moment) -> None:
-        extra = [
-            variable
-            for probe in self.probes
-            if probe.stream == "series"
-            for variable in probe.declare(moment).variables
-        ]
         attrs = {
             "seed": self.seed,
             "dtype": str(self.objective.vector.dtype).removeprefix("torch."),
@@ -154,12 +216,10 @@ class Loop:
         self.recorder.configure(
             describe(self.objective, self.optimizer, self.rule if self.use_attention else None), attrs
         )
-        self.recorder.declare(Stream("series", extra, {"term": self.objective.terms}))
-        for probe in self.probes:
-            if probe.stream != "series":
-                self.recorder.declare(probe.declare(moment))
-        if names := [c.name for c in self.objective.problem.coefficients]:
-            self.recorder.declare(Stream("coefficients", coords={"coefficient": names}))
+        declared = self._declarations(moment)
+        for stream in declared:
+            self.recorder.declare(stream)
+        self.streams = stream_identity(declared)
         arrays = points_arrays(self.objective.points)
         self.recorder.store("points", **points_labels(self.objective.problem), **arrays)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,9 @@ from torch import nn
 
 from dynamics.recorder import Recorder
 from solvers.attention import ResidualBasedAttention
+from solvers.cadence import Cadence
+from solvers.checkpoint_store import CheckpointStore
+from solvers.checkpoints import Checkpoints, check_when
 from solvers.device import available
 from solvers.loop import Loop, Step
 from solvers.objective import Objective
@@ -23,42 +25,9 @@ from solvers.points import Points
 from solvers.probes import Probe, standard_probes
 from solvers.problems.problem import Problem
 from solvers.progress import progress_bar
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training.
-
-    Args:
-        network: trained.
-        status: "complete" or "diverged".
-        reason: why it ended, where the optimizer or divergence ended it.
-        step: number of updates made.
-        loss: last loss.
-        rel_l2: last relative L2 error, NaN where no solution is known or nothing was recorded.
-        seconds: wall time of the loop.
-        recording_seconds: of which spent measuring and writing; what probes set up once, such as a reference
-            solution, is not in it.
-        path: the trajectory, or None.
-        coefficients: what the unknown coefficients of the problem came to, by name.
-    """
-
-    network: nn.Module
-    status: str
-    reason: str
-    step: int
-    loss: float
-    rel_l2: float
-    seconds: float
-    recording_seconds: float
-    path: Path | None
-    coefficients: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def recording_share(self) -> float:
-        """Recording time over training time: the overhead that recording added."""
-        return self.recording_seconds / max(self.seconds - self.recording_seconds, 1e-9)
-
+from solvers.resumption import resume as resume_loop
+from solvers.run import Run as Run
+from solvers.step_boundary import step_boundary
 
 Probes = Sequence[Probe] | Callable[[Objective], Sequence[Probe]] | None
 """Probes, a function that chooses them for an objective, or None: the standard ones where something is recorded."""
@@ -87,7 +56,10 @@ def steps(
     steps: int,
     probes: Probes = None,
     attention: ResidualBasedAttention | None = None,
-    record: Recorder | None = None,
+    record: Recorder | str | Path | None = None,
+    checkpoint: float | Cadence | None = None,
+    resume: bool = False,
+    anyway: bool = False,
     seed: int = 0,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float64,
@@ -98,6 +70,11 @@ def steps(
     taken at its parameters, before the update. Leave the loop at any time: the file then says "interrupted", unless the
     recorder is closed with another status.
 
+    With `checkpoint` the state of the training is kept beside the file, also where the loop is left. With `resume` it
+    goes on from there, to the last bit as if it had not stopped; the file is opened and closed here:
+
+        for step in steps(problem, network, operator, optimizer, record="run.h5", resume=True, steps=2000): ...
+
     Args:
         problem: equation, domain, conditions.
         network: any module that maps (n, axes) to (n, components); moved to device and dtype, trained in place.
@@ -107,7 +84,10 @@ def steps(
         steps: number of updates.
         probes: what to measure when; None is `standard_probes` for a recorded run and nothing otherwise.
         attention: residual-based attention in the loss; its weights are tracked also where None.
-        record: an open recorder, which serves one training, or None.
+        record: an open recorder, which serves one training, or None; with `resume` the path of the trajectory.
+        checkpoint: as in `train`.
+        resume: go on from the latest checkpoint, as in `train`; the first step yielded is the checkpoint's.
+        anyway: as in `train`.
         seed: of the points.
         device: "cpu" or "cuda".
         dtype: float64 or float32.
@@ -117,7 +97,8 @@ def steps(
 
     Raises:
         ValueError: points that do not match the problem, an operator that cannot reach its partials, an absent device,
-            a record that is no recorder.
+            a record that is no recorder, or no path where one is resumed.
+        CheckpointError: nothing to resume, or the checkpoint of another training.
 
     Example:
         >>> from solvers import AutoDiff, MLP, Torch, problems
@@ -127,16 +108,57 @@ def steps(
         >>> len(losses), losses[-1] < losses[0] / 2
         (201, True)
     """
-    if record is not None and not isinstance(record, Recorder):
+    if record is not None and not resume and not isinstance(record, Recorder):
         raise ValueError(
             f"expected an open Recorder, came {record!r}: write `with Recorder({str(record)!r}) as record:`"
         )
     count = _count(steps)
+    _check(record, checkpoint, resume)
     loop = _prepare(
         problem, network, operator, optimizer, points, probes, attention, record is not None, seed, device, dtype
     )
-    loop.recorder = record
+    if resume:
+        return _resumed(loop, count, _reopen(loop, record, count, anyway, strict=True), checkpoint)
+    _attach(loop, record, checkpoint)
     return loop.iterate(count)
+
+
+def _resumed(loop: Loop, count: int, reopen: Callable[[], Recorder], checkpoint: float | Cadence | None):
+    """Yield the steps of a resumed training, whose file belongs to the generator."""
+    with reopen() as recorder:
+        _attach(loop, recorder, checkpoint)
+        try:
+            yield from loop.iterate(count)
+        except GeneratorExit:
+            # As after a break from a loop around which the caller had opened the file: `end` has said how it stands.
+            recorder.close()
+            raise
+
+
+def _attach(loop: Loop, recorder: Recorder | None, checkpoint: float | Cadence | None, strict: bool = True) -> None:
+    """Let a training record, and leave checkpoints."""
+    loop.recorder = recorder
+    if checkpoint is not None:
+        start = None if loop.start is None else loop.start.step
+        loop.checkpoints = Checkpoints(loop, CheckpointStore(recorder, strict, start), checkpoint)
+
+
+def _check(record: Recorder | str | Path | None, checkpoint: float | Cadence | None, resume: bool) -> None:
+    """Refuse checkpoints without a trajectory, before anything is computed."""
+    if checkpoint is not None:
+        check_when(checkpoint)
+        if record is None:
+            raise ValueError(
+                f"checkpoint={checkpoint!r} without a trajectory to stand beside: pass record='run.h5' too"
+            )
+    if resume and (record is None or isinstance(record, Recorder)):
+        raise ValueError(f"expected the path of the trajectory to resume, came record={record!r}: pass record='run.h5'")
+
+
+def _reopen(loop: Loop, path: str | Path, count: int, anyway: bool, strict: bool) -> Callable[[], Recorder]:
+    """Put a training to its checkpoint, and return how to open its file behind the rows of the steps before."""
+    rows = resume_loop(loop, path, count, anyway).rows
+    return partial(Recorder.reopen, path, rows, strict=strict)
 
 
 def _count(steps: int) -> int:
@@ -157,6 +179,10 @@ def train(
     attention: ResidualBasedAttention | None = None,
     record: str | Path | Recorder | None = None,
     overwrite: bool = False,
+    strict: bool = True,
+    checkpoint: float | Cadence | None = None,
+    resume: bool = False,
+    anyway: bool = False,
     config: Mapping[str, object] | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
@@ -164,6 +190,13 @@ def train(
     progress: bool = True,
 ) -> Run:
     """Train a network on a problem and, where asked, record its trajectory.
+
+    With `checkpoint` the state of the training is kept beside the trajectory, as RUN.h5.checkpoint-STEP.npz: from time
+    to time, at the end, and where Ctrl-C or SIGTERM ends it, after the step under way. `resume=True`, with everything
+    else as before, goes on from the latest: on a CPU every stream is then, wall-clock times aside, to the last bit that
+    of a run that was never stopped; rows recorded after the checkpoint are superseded. Global random generators of
+    torch, numpy and Python are part of the state; a generator of one's own, or a module's attribute that is no buffer,
+    is not.
 
     Args:
         problem: equation, domain, conditions.
@@ -176,6 +209,10 @@ def train(
         attention: residual-based attention in the loss; its weights are tracked and recorded also where None.
         record: path of a new trajectory, an open recorder (it serves one training), or None.
         overwrite: replace an existing file at that path.
+        strict: raise where the trajectory or a checkpoint cannot be written; otherwise warn once and train on.
+        checkpoint: seconds between checkpoints, or a cadence in steps such as Every(500); None: there are none.
+        resume: go on with the trajectory at `record` from its latest checkpoint; `steps` is the number in all.
+        anyway: resume also where versions, threads or the rounding of the loss differ from then.
         config: recorded beside the description that is made here.
         seed: of the points.
         device: "cpu" or "cuda".
@@ -186,7 +223,9 @@ def train(
         The run; divergence is its status, not an exception.
 
     Raises:
-        ValueError: points that do not match the problem, an operator that cannot reach its partials, an absent device.
+        ValueError: points that do not match the problem, an operator that cannot reach its partials, an absent device,
+            checkpoints without a trajectory, an optimizer whose state they cannot hold.
+        CheckpointError: nothing to resume, or the checkpoint of another training; the message names the difference.
         FileExistsError: the path exists and overwrite is False.
 
     Example:
@@ -197,18 +236,24 @@ def train(
         ('complete', 3)
     """
     count = _count(steps)
+    _check(record, checkpoint, resume)
     loop = _prepare(
         problem, network, operator, optimizer, points, probes, attention, record is not None, seed, device, dtype
     )
-    context = nullcontext(record)
-    if record is not None and not isinstance(record, Recorder):
+    context: AbstractContextManager = nullcontext(record)
+    if resume:
+        context = _reopen(loop, record, count, anyway, strict)()
+    elif record is not None and not isinstance(record, Recorder):
         attrs = {"seed": seed, "device": str(device)}
-        context = Recorder(record, config={"steps": count, **(config or {})}, attrs=attrs, overwrite=overwrite)
+        written = {"steps": count, **(config or {})}
+        context = Recorder(record, config=written, attrs=attrs, overwrite=overwrite, strict=strict)
     start = time.perf_counter()
     with context as recorder, progress_bar(count, problem.name, progress) as advance:
-        loop.recorder = recorder
-        for step in loop.iterate(count):
-            advance(step.step, step.loss)
+        _attach(loop, recorder, checkpoint, strict)
+        with step_boundary(checkpoint is not None) as boundary, closing(loop.iterate(count)) as found:
+            for step in found:
+                advance(step.step, step.loss)
+                boundary.reached()
     reason = step.info.stopped or ("" if step.status == "complete" else f"loss is {step.loss} at step {step.step}")
     seconds = time.perf_counter() - start
     path = Path(recorder.path) if recorder is not None else None

@@ -52,19 +52,19 @@ class ScheduleState:
     progress: Progress = field(default_factory=Progress)
     seen: int | None = None
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return the state as arrays, for a checkpoint.
+    def to_arrays(self) -> dict[str, object]:
+        """Return the state as arrays, nested where the present optimizer's are, for a checkpoint.
 
         Returns:
             Copies, by name; `Schedule.from_arrays` takes them.
 
         Raises:
-            ValueError: the present optimizer's state cannot be written so, as that of `Torch`.
+            ValueError: the present optimizer's state cannot be written so.
         """
         if not hasattr(self.inner, "to_arrays"):
             raise ValueError(
-                f"stage {self.stage}: expected an optimizer whose state has to_arrays, such as LBFGS or "
-                f"LevenbergMarquardt, came {type(self.inner).__name__}: take the checkpoint in another stage"
+                f"stage {self.stage}: expected an optimizer whose state has to_arrays, such as LBFGS or Torch, came "
+                f"{type(self.inner).__name__}: give it one, or take the checkpoint in another stage"
             )
         counts = np.array(
             [self.stage, self.progress.steps, self.progress.evaluations, self.seen == self.vector._version]
@@ -121,7 +121,7 @@ class Schedule:
         """
         return ScheduleState(vector, 0, self.stages[0][0].init(vector))
 
-    def from_arrays(self, arrays: Mapping[str, np.ndarray], vector: Tensor) -> ScheduleState:
+    def from_arrays(self, arrays: Mapping[str, Any], vector: Tensor) -> ScheduleState:
         """Return the state that `ScheduleState.to_arrays` has written.
 
         Args:

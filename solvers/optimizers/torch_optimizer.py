@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,24 @@ class TorchState:
     vector: Tensor
     optimizer: torch.optim.Optimizer
     scheduler: Any = None
+
+    def to_arrays(self) -> dict[str, object]:
+        """Return the state for a checkpoint: what torch's own `state_dict` holds of optimizer and scheduler.
+
+        Returns:
+            Copies: the vector, and nested values; `Torch.from_arrays` takes them.
+
+        Raises:
+            ValueError: a scheduler without `state_dict`.
+        """
+        if self.scheduler is not None and not hasattr(self.scheduler, "state_dict"):
+            raise ValueError(
+                f"expected a scheduler with state_dict and load_state_dict, came {type(self.scheduler).__name__}: "
+                "without them no checkpoint can hold it"
+            )
+        scheduler = None if self.scheduler is None else deepcopy(self.scheduler.state_dict())
+        optimizer = deepcopy(self.optimizer.state_dict())
+        return {"vector": self.vector.cpu().numpy().copy(), "optimizer": optimizer, "scheduler": scheduler}
 
 
 class Torch:
@@ -84,6 +102,47 @@ class Torch:
                 "ReduceLROnPlateau waits for a metric: expected a scheduler that steps without, such as StepLR"
             )
         return TorchState(vector, optimizer, scheduler)
+
+    def from_arrays(self, arrays: Mapping[str, Any], vector: Tensor) -> TorchState:
+        """Return the state that `TorchState.to_arrays` has written; what follows is the same to the last bit.
+
+        Args:
+            arrays: from it.
+            vector: (parameters,) flat buffer, which gets the stored values.
+
+        Returns:
+            The state.
+
+        Raises:
+            ValueError: a state of another number of parameters, or of an optimizer with other groups or a scheduler.
+
+        Example:
+            >>> adam, vector = Torch(torch.optim.Adam, lr=1e-2), torch.ones(2)
+            >>> restored = adam.from_arrays(adam.init(vector).to_arrays(), torch.zeros(2))
+            >>> restored.vector.tolist(), restored.optimizer.param_groups[0]["lr"]
+            ([1.0, 1.0], 0.01)
+        """
+        if (arrays["scheduler"] is None) != (self.scheduler is None):
+            came = "none" if arrays["scheduler"] is None else "that of one"
+            raise ValueError(f"expected a state for scheduler={self.scheduler!r}, came {came}: restore with the same")
+        values = torch.from_numpy(arrays["vector"])
+        if values.shape != vector.shape:
+            raise ValueError(
+                f"expected a state of {vector.numel()} parameters, came one of {values.numel()}: "
+                "restore with the network that wrote it"
+            )
+        vector.copy_(values)
+        # A new scheduler changes the rates of its optimizer: it comes first, and what was stored over it.
+        state = self.init(vector)
+        state.optimizer.load_state_dict(arrays["optimizer"])
+        # torch casts what it loads to the vector's precision, such as NAdam's float32 product of rates.
+        for name, value in state.optimizer.state[vector].items():
+            stored = arrays["optimizer"]["state"][0][name]
+            if isinstance(value, Tensor) and value.dtype != stored.dtype:
+                state.optimizer.state[vector][name] = stored.to(value.device, copy=True)
+        if state.scheduler is not None:
+            state.scheduler.load_state_dict(arrays["scheduler"])
+        return state
 
     def copy(self, state: TorchState, vector: Tensor, factor: float = 1.0) -> TorchState:
         """Return an independent copy of a state on another vector, with everything but the scheduler.

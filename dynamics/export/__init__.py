@@ -1,0 +1,1 @@
+"""Trajectories in other programs' formats: netCDF-4, CSV, TensorBoard event files."""
