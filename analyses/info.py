@@ -11,6 +11,8 @@ from analyses.terminal import complain, say, table
 from dynamics.confined import run
 from dynamics.lock import holder
 from dynamics.opening import TrajectoryError
+from dynamics.segment_directory import segmented_size
+from dynamics.segment_summary import summarise_segments
 
 STATES = {"live": ", not closed: being written", "left": ", not closed: its writer has left it"}
 
@@ -19,21 +21,25 @@ def show(path: Path) -> None:
     """Print the contents of a trajectory.
 
     The file is read by a child process with limits alone, so that it may come from anywhere: nothing in it can hang,
-    crash or fill this one. Its names are printed without what a terminal would obey. Arrays are not loaded.
+    crash or fill this one. Its names are printed without what a terminal would obey. Arrays are not loaded. The segments
+    of a directory, which their writer has closed, are read here.
 
     Args:
-        path: the trajectory.
+        path: the trajectory, a file or a directory of segments.
 
     Raises:
         TrajectoryError: not a trajectory that can be read.
     """
+    if path.is_dir():
+        _show(path, summarise_segments(path), segmented_size(str(path)))
+        return
     outcome = run("summarise", path)
     found = [outcome.death] if outcome.death else outcome.value["findings"]
     for line in found[1:]:
         complain(line)
     if found:
         raise TrajectoryError(found[0])
-    _show(path, outcome.value)
+    _show(path, outcome.value, path.stat().st_size)
 
 
 def checkpoints(path: Path) -> list[int]:
@@ -49,9 +55,8 @@ def checkpoints(path: Path) -> list[int]:
     return sorted(int(name[1]) for entry in path.parent.iterdir() if (name := pattern.fullmatch(entry.name)))
 
 
-def _show(path: Path, summary: dict) -> None:
-    size = path.stat().st_size / 1e6
-    say(f"{path}: {summary['status']}{STATES.get(summary['state'], '')}, {size:.2f} MB")
+def _show(path: Path, summary: dict, size: int) -> None:
+    say(f"{path}: {summary['status']}{STATES.get(summary['state'], '')}, {size / 1e6:.2f} MB")
     if summary["stop_reason"]:
         say(f"  stopped: {summary['stop_reason']}")
     say("  " + ", ".join(f"{name} {value}" for name, value in summary["attributes"].items() if value))

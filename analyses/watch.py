@@ -13,8 +13,8 @@ from rich.live import Live
 from analyses.terminal import say
 from analyses.watch_frame import WIDTH, frame, line
 from analyses.watched import NAMES, Watched, file_age
-from dynamics.following import Follower
 from dynamics.opening import TrajectoryError
+from dynamics.segment_following import follower
 
 ANALYSIS = 5.0
 """Least seconds between two analyses of the phases, which read the file as a whole."""
@@ -32,7 +32,7 @@ class Watcher:
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic):
         self.watched, self.phase = Watched(path), ""
         self._names, self._clock = NAMES, clock
-        self._follower = Follower(path, self._names)
+        self._follower = follower(path, self._names)
         self._failures, self._analysis_due, self._analysed = 0, 0.0, -1
 
     def poll(self) -> bool:
@@ -57,11 +57,10 @@ class Watcher:
             if self._names is NAMES and "step" in news.rows.get("series", ()) and "loss" not in news.rows["series"]:
                 # Another program's run: whatever it records is shown.
                 self._names = (*NAMES, "series")
-                self._follower = Follower(self.watched.path, self._names)
+                self._follower = follower(self.watched.path, self._names)
                 continue
-            follower = self._follower
-            age = file_age(self.watched.path)
-            self.watched.take(news, dict(follower.attributes), follower.labels, self._clock(), age)
+            attributes, labels = dict(self._follower.attributes), self._follower.labels
+            self.watched.take(news, attributes, labels, self._clock(), file_age(self.watched.path))
             if not news.more:
                 return news.ended
 

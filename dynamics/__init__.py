@@ -21,10 +21,18 @@ if TYPE_CHECKING:
     from dynamics.entropy import effective_rank as effective_rank
     from dynamics.entropy import truncated_entropy as truncated_entropy
     from dynamics.equilibrium import learning_rate_equilibrium as learning_rate_equilibrium
+    from dynamics.export import export_csv as export_csv
+    from dynamics.export import export_netcdf as export_netcdf
+    from dynamics.export import export_tensorboard as export_tensorboard
+    from dynamics.following import Follower as Follower
+    from dynamics.following import follow as follow
     from dynamics.homogeneity import residual_homogeneity as residual_homogeneity
+    from dynamics.joining import join as join
     from dynamics.lr_cut import oscillation as oscillation
     from dynamics.phases import detect_phases as detect_phases
     from dynamics.recorder import Recorder as Recorder
+    from dynamics.recovery import recover as recover
+    from dynamics.repacking import repack as repack
     from dynamics.snr import gradient_snr as gradient_snr
     from dynamics.spectra import singular_spectrum as singular_spectrum
     from dynamics.trajectory import TrajectoryError as TrajectoryError
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Finding": "dynamics.diagnosis",
+    "Follower": "dynamics.following",
     "Recorder": "dynamics.recorder",
     "RecorderError": "dynamics.claim",
     "TrajectoryError": "dynamics.trajectory",
@@ -43,12 +52,19 @@ _HOMES = {
     "detect_phases": "dynamics.phases",
     "diagnose": "dynamics.diagnosis",
     "effective_rank": "dynamics.entropy",
+    "export_csv": "dynamics.export",
+    "export_netcdf": "dynamics.export",
+    "export_tensorboard": "dynamics.export",
+    "follow": "dynamics.following",
     "gradient_snr": "dynamics.snr",
     "information_compression": "dynamics.compression",
+    "join": "dynamics.joining",
     "learning_rate_equilibrium": "dynamics.equilibrium",
     "open_trajectory": "dynamics.trajectory",
     "oscillation": "dynamics.lr_cut",
     "predict_floor": "dynamics.differences",
+    "recover": "dynamics.recovery",
+    "repack": "dynamics.repacking",
     "residual_homogeneity": "dynamics.homogeneity",
     "singular_spectrum": "dynamics.spectra",
     "singular_value_bounds": "dynamics.certified",

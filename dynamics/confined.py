@@ -15,6 +15,7 @@ from types import MappingProxyType
 from dynamics.guarded import irregular
 from dynamics.keeper import START_SECONDS, Ended, Keeper, give_back, take
 from dynamics.opening import DAMAGED
+from dynamics.worker import FORKS
 
 MEMORY, SECONDS = 500_000_000, 5.0
 BYTES_PER_SECOND = 100e6
@@ -108,6 +109,7 @@ def run(
         "memory": memory,
         "cpu": None if work.endless else math.ceil(total) + 1,
         "writes": work.writes,
+        "alone": not FORKS,
     }
     exchange = _Exchange(path, memory, seconds, total, progress or (lambda fraction: None))
     return exchange.listen(request) if os.name == "posix" else exchange.once(request)

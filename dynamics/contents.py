@@ -46,9 +46,9 @@ class Contents:
         return cls(status, stream_rows(look, names, small), FollowedLate.of(look), dict(look.file.attrs))
 
     def continues(self, look: Look, delivered: Mapping[str, Delivered]) -> bool:
-        """Return whether the last row of each stream that was delivered is still the one with its number.
+        """Return whether nothing was taken back and the last row that was delivered of each stream is still there.
 
-        Another run copied over the file, or the end of another resumption, would lie elsewhere in it.
+        Another run that was copied over the file may lie elsewhere in it.
 
         Args:
             look: at the file.
@@ -57,6 +57,8 @@ class Contents:
         Returns:
             True where no stream says otherwise.
         """
+        if self.late.counter is not None and int(self.late.counter.read(look)) < self.late.count:
+            return False
         for name, stream in self.streams.items():
             count = delivered[name].count if name in delivered else 0
             if count and (

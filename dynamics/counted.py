@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from dynamics.format import COMMITTED, LATE, LATE_DTYPES
-from dynamics.storage import Extent, dangers
+from dynamics.storage import REPORTED, Extent, dangers
 from dynamics.worker import Report
 
 BLOCK = 1 << 16
@@ -58,10 +58,15 @@ class Counted:
 
     def _dataset(self, name: str) -> h5py.Dataset | None:
         """Return a dataset that can be read without harm, None else: what is wrong is said where all are looked at."""
+        self.report.at(f"{self.path}/{name}")
         item = self.group[name] if name in self.names else None
         if not isinstance(item, h5py.Dataset):
             return None
-        return None if any(dangers("", item, self.committed, Extent(self.extent.size, self.extent.disk))) else item
+        return (
+            None
+            if any(dangers("", item, self.committed, Extent(self.extent.size, self.extent.disk, self.report)))
+            else item
+        )
 
     def _covered(self, name: str) -> Iterator[str]:
         """Check that a column that must be complete is."""
@@ -71,16 +76,19 @@ class Counted:
         rows = column.shape[0] if column.ndim == 1 else -1
         if not 0 <= self.committed <= rows:
             yield f"{self.path}/{name}: {max(rows, 0)} rows; committed says {self.committed}"
-        elif column.chunks and column.chunks[0] * (there := _stored_chunks(column, self.committed)) < self.committed:
+        elif (
+            column.chunks
+            and column.chunks[0] * (there := _stored_chunks(column, self.committed, self.report)) < self.committed
+        ):
             yield f"{self.path}/{name}: {there} chunks of {column.chunks[0]} rows; committed says {self.committed}"
 
     def _late(self) -> Iterator[str]:
         """Check the names of late entries, and what columns they make."""
-        if "name" not in self.names:
-            return
         column, *others = (self._dataset(name) for name in ("name", "step", "value"))
         seen = set()
-        if column is None or column.dtype.kind != "S":
+        if column is None:
+            return
+        if column.dtype.kind != "S":
             yield f"{self.path}/name: expected names of {LATE_DTYPES['name']}, came something else: damaged"
             return
         for start in range(0, self.committed, BLOCK):
@@ -96,6 +104,7 @@ class Counted:
         if len(seen) > BLOCK:
             yield f"{self.path}/name: more than {BLOCK} names; expected few: leave the file alone"
             return
+        self.extent.eager += 80 * self.committed
         rows = {}
         for name in seen:
             stream, variable = _parts(name)
@@ -125,12 +134,14 @@ def _parts(name: bytes) -> tuple[str, str]:
     return stream, variable
 
 
-def _stored_chunks(column: h5py.Dataset, committed: int) -> int:
+def _stored_chunks(column: h5py.Dataset, committed: int, report: Report) -> int:
     there = 0
 
     def visit(chunk) -> None:
         nonlocal there
         there += chunk.chunk_offset[0] < committed
+        if not there % REPORTED:
+            report(0.0)
 
     column.id.chunk_iter(visit)
     return there

@@ -58,12 +58,10 @@ class FollowedLate:
             wanted: says of a stream and a variable whether they are followed.
 
         Returns:
-            All entries; where the file has fewer than are known, its own.
+            All entries.
         """
         count = int(self.counter.read(look)) if self.counter else 0
-        if count < self.count:
-            return FollowedLate(self.counter, self.entries).read_on(look, wanted)
-        if count == self.count:
+        if count <= self.count:
             return replace(self, fresh={})
         new = {name: column.read(look, self.count, count) for name, column in self.entries.items()}
         found = late.columns(new["name"], new["step"], new["value"])

@@ -211,9 +211,12 @@ def follow(path: str | os.PathLike, names: Sequence[str] | None = None, *, inter
         >>> [(news.status, news.rows["series"]["loss"].tolist()) for news in follow(path)]
         [('complete', [1.0])]
     """
-    follower = Follower(path, names)
+    # Imported here: it follows segments as this module does files.
+    from dynamics.segment_following import follower
+
+    following = follower(path, names)
     while True:
-        news = follower.poll()
+        news = following.poll()
         yield news
         if news.ended:
             return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
 
+from dynamics.row_blocks import row_blocks
 from dynamics.trajectory import TrajectoryError, require
 
 
@@ -185,10 +186,14 @@ def _from_residuals(trajectory: xr.DataTree, cells: int) -> xr.Dataset:
     if "attention" in trajectory["residuals"]:
         values["attention"] = trajectory["residuals/attention"].transpose("step", ...)
     names = sorted(values)
-    moments = np.array([[cell_moments(np.abs(row), index) for row in values[name].values] for name in names])
+    moments = np.array([[cell_moments(np.abs(row), index) for row in _rows(values[name])] for name in names])
     coords = {"quantity": names, **({"step": residual["step"]} if "step" in residual.coords else {})}
     data = {name: (("step", "quantity"), moments[:, :, k].T) for k, name in enumerate(("cell_mean", "cell_rms"))}
     return xr.Dataset(data, coords, {"cells": cells, "box": origin, "origin": "computed from /residuals"})
+
+
+def _rows(variable: xr.DataArray) -> Iterator[np.ndarray]:
+    return (row for block in row_blocks(variable) for row in block)
 
 
 def residual_homogeneity(trajectory: xr.DataTree, *, cells: int = 10) -> xr.Dataset:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections import defaultdict
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -13,8 +14,10 @@ import numpy as np
 from dynamics import layout
 from dynamics.format import COMMITTED, LATE, STATUS, STOP_REASON
 from dynamics.segment_catalogue import Catalogue, Stacked
-from dynamics.segment_directory import sync_directory
-from dynamics.stack import Segment
+from dynamics.segment_directory import segmented_size, sync_directory
+from dynamics.stack import read_together
+
+BLOCK_BYTES = 16 << 20
 
 
 def join(
@@ -26,13 +29,13 @@ def join(
 ) -> dict[str, int]:
     """Join the segments of a trajectory into one file, as a recorder would have written it.
 
-    The file is made aside and takes its name once it is whole and on the disk; the segments stay. Memory: one segment.
+    The file is made aside and takes its name once it is whole and on the disk; the segments stay. Memory: 16 MB.
 
     Args:
         directory: the segments.
         output: the new file.
         status: status and stop reason; None for those of the last segment.
-        progress: told the share of the segments that is done.
+        progress: told the share of the rows that is done.
 
     Returns:
         Rows by stream, `late` among them.
@@ -40,7 +43,7 @@ def join(
     Raises:
         TrajectoryError: a segment is missing, damaged or of another run; the message names it.
         FileExistsError: the output exists.
-        OSError: the output cannot be written.
+        OSError: the output cannot be written, or the disk has no room for it.
 
     Cost: about 15 ms a segment with 55 variables.
 
@@ -63,6 +66,7 @@ def join(
     if os.path.lexists(output):
         raise FileExistsError(f"{output} exists; expected a new file: choose another name")
     catalogue = Catalogue(os.fspath(directory))
+    _check_room(catalogue, output)
     aside = f"{output}.tmp-{os.getpid()}"
     try:
         with open(aside, "xb") as file:
@@ -77,6 +81,16 @@ def join(
         raise
     sync_directory(os.path.dirname(output) or ".")
     return catalogue.committed | {LATE: 0}
+
+
+def _check_room(catalogue: Catalogue, output: str) -> None:
+    # A disk that fills up under HDF5 costs the process, not only the file.
+    directory = os.path.dirname(output) or "."
+    needed, free = segmented_size(catalogue.path), shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(
+            f"{output}: expected {needed / 1e6:.1f} MB of free space, came {free / 1e6:.1f} MB: choose another place"
+        )
 
 
 def _image(catalogue: Catalogue) -> bytes:
@@ -100,31 +114,19 @@ def _fill(
 ) -> None:
     status, reason = status or (catalogue.status[STATUS], catalogue.status[STOP_REASON])
     with h5py.File(path, "r+", libver="latest") as made:
-        datasets = {name: layout.growing(made[name]) for name in catalogue.streams}
-        held, start = _held(catalogue), {}
-        for number, (segment, ends) in enumerate(zip(catalogue.segments, catalogue.ends, strict=True), start=1):
-            with segment.open() as file:
-                for name, stop in ends.items():
-                    if stop > start.get(name, 0):
-                        blocks = {key: file[name][key][:] for key in held[segment, name]}
-                        layout.write(datasets[name], blocks, start.get(name, 0), stop)
-            start = ends
-            if progress is not None:
-                progress(number / len(catalogue.segments))
-        for name, count in start.items():
-            made[name][COMMITTED][...] = count
+        done, total = 0, max(1, sum(stream.count for stream in catalogue.streams.values()))
+        for name, stream in catalogue.streams.items():
+            datasets, stacks = layout.growing(made[name]), list(stream.variables.values())
+            rows = max(1, BLOCK_BYTES // sum(8 * math.prod(stack.shape) for stack in stacks))
+            for start in range(0, stream.count, rows):
+                stop = min(start + rows, stream.count)
+                layout.write(datasets, read_together(stacks, start, stop), start, stop)
+                done += stop - start
+                if progress is not None:
+                    progress(done / total)
+            made[name][COMMITTED][...] = stream.count
         made[STOP_REASON][...] = layout.fitting(reason, STOP_REASON)
         made[STATUS][...] = layout.fitting(status, STATUS)
-
-
-def _held(catalogue: Catalogue) -> dict[tuple[Segment, str], list[str]]:
-    """Return the names of the variables that have values, by segment and stream."""
-    held = defaultdict(list)
-    for stream in catalogue.streams.values():
-        for stack in stream.variables.values():
-            for span in stack.spans:
-                held[span.segment, stream.name].append(stack.name)
-    return held
 
 
 def _name(aside: str, output: str) -> None:

@@ -7,6 +7,7 @@ from io import BytesIO
 
 import h5py
 import numpy as np
+from h5py import h5s
 
 from dynamics.format import COMMITTED, LATE, LATE_DTYPES, ROW, STATUS_DTYPES, Variable
 from dynamics.provenance import plain
@@ -207,11 +208,20 @@ def write(datasets: Mapping[str, h5py.Dataset], blocks: Mapping[str, np.ndarray]
         start: first row.
         stop: row after the last.
     """
+    spaces: dict[tuple, tuple] = {}
     for name, dataset in datasets.items():
-        if name != COMMITTED:
-            dataset.resize(stop, axis=0)
-            if name in blocks:
-                dataset[start:stop] = blocks[name]
+        if name == COMMITTED:
+            continue
+        shape = dataset.id.shape[1:]
+        dataset.id.set_extent((stop, *shape))
+        if name in blocks:
+            block = np.ascontiguousarray(blocks[name], dataset.dtype if dataset.dtype.kind == "S" else None)
+            if shape not in spaces:
+                # h5py's own slicing takes five times as long as the writing.
+                rows = h5s.create_simple((stop, *shape))
+                rows.select_hyperslab((start, *(0 for _ in shape)), block.shape)
+                spaces[shape] = (h5s.create_simple(block.shape), rows)
+            dataset.id.write(*spaces[shape], block)
 
 
 def _growing(group: h5py.Group, variable: Variable, shape: tuple[int, ...], chunk: int) -> h5py.Dataset:

@@ -9,7 +9,7 @@ import h5py
 
 from dynamics.duplicate import attribute_names, check_storage, read_attribute
 from dynamics.folding import ENTRIES, entries
-from dynamics.format import COMMITTED, INDEX, LATE, STATUS_DTYPES
+from dynamics.format import COMMITTED, INDEX, LATE, LATE_DTYPES, STATUS_DTYPES
 from dynamics.opening import first_line
 from dynamics.stored_blocks import blocks, stored_blocks
 
@@ -164,19 +164,19 @@ class _Survey:
 
     def _cut(self, name: str, rows: int, readable: dict[str, int]) -> None:
         """Settle how many rows are kept: a variable of which nothing can be read is given up, not the others."""
-        needed = {INDEX.get(name, "step"), "step", "time"} if name != LATE else set(readable)
+        needed = {INDEX.get(name, "step"), "step", "time"} if name != LATE else {*LATE_DTYPES}
+        what = "entries" if name == LATE else "rows"
         for key, count in readable.items():
             if rows and not count and key not in needed:
                 self._lose(f"/{name}/{key}", f"none of its {rows} rows can be read")
         kept = {key: count for key, count in readable.items() if f"/{name}/{key}" not in self.leave_out}
         absent = [f"/{name}/{key}" for key in needed if f"/{name}/{key}" in self.leave_out]
         if absent:
-            self._lose(f"/{name}", f"all {rows} rows are lost, since {absent[0]} is")
+            self._lose(f"/{name}", f"all {rows} {what} are lost, since {absent[0]} is")
             return
         self.rows[name] = min(kept.values(), default=rows)
         short = min(kept, key=kept.get, default="")
         if self.rows[name] < rows:
-            what = "entries" if name == LATE else "rows"
             first = self.rows[name]
             self.lost.append(f"/{name}: {what} {first} to {rows - 1} of {rows} are lost, /{name}/{short} ends there")
 

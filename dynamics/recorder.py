@@ -410,7 +410,8 @@ class Recorder:
         except (OSError, RuntimeError, ValueError) as error:
             self._fail(error)
         finally:
-            self._seconds += perf_counter() - start
+            if self._signals.busy == 1:  # Else `record` counts this time.
+                self._seconds += perf_counter() - start
             self._signals.leave()
 
     def _fail(self, error: BaseException) -> None:

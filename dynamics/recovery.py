@@ -77,7 +77,7 @@ def recover(
         False
     """
     path = os.fspath(path)
-    _check_path(path)
+    check_path(path)
     check_writer(path)
     with Replacement(path, output, "recovering", overwrite=overwrite) as replacement:
         found = _in_child(path, replacement, progress)
@@ -108,7 +108,15 @@ def _in_child(path: str, replacement: Replacement, progress: Callable[[float], N
     return outcome.value
 
 
-def _check_path(path: str) -> None:
+def check_path(path: str) -> None:
+    """Refuse what is no HDF5 file.
+
+    Args:
+        path: any.
+
+    Raises:
+        TrajectoryError: no file, an empty one, or no HDF5.
+    """
     if not os.path.isfile(path):
         came = "no file: check the path" if not os.path.lexists(path) else "none that is a file: name one"
         raise TrajectoryError(f"{path}: expected a trajectory, came {came}")

@@ -10,7 +10,7 @@ from dynamics import confined
 from dynamics.copying import copy_rows, verify_copy
 from dynamics.format import STATUS
 from dynamics.opening import TrajectoryError, open_file, text
-from dynamics.recovery import check_writer
+from dynamics.recovery import check_path, check_writer
 from dynamics.replacement import Replacement
 
 
@@ -74,6 +74,7 @@ def repack(
     if not 1 <= level <= 9:
         raise ValueError(f"expected a level of gzip from 1 to 9, came {level}: 4 is a good one")
     tell = progress or (lambda share: None)
+    check_path(path)
     check_writer(path)
     _check_closed(path)
     with Replacement(path, output, "repacking", overwrite=overwrite) as replacement:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from dynamics.column import Column
 from dynamics.format import COMMITTED, INDEX, KNOWN, LATE_DTYPES, ROW, Stream, Variable
 from dynamics.pending_scalars import PendingScalars
 
@@ -16,43 +17,6 @@ LONG_CHUNKS = ("series", "evaluations")
 CHUNK_BYTES = 64 * 1024
 NAME_BYTES = np.dtype(LATE_DTYPES["name"]).itemsize
 FLOATS = frozenset((float, np.float64))
-
-
-@dataclass(frozen=True)
-class Column:
-    """One variable of a stream with the shape of its rows and the number of rows in a chunk.
-
-    Args:
-        variable: name, dims, unit and dtype.
-        shape: shape of one row, `()` for a scalar.
-        chunk: rows per chunk, a power of two.
-    """
-
-    variable: Variable
-    shape: tuple[int, ...]
-    chunk: int
-
-    def block(self, values: list) -> np.ndarray:
-        """Return the values of consecutive rows as one array, NaN where a row has none (None).
-
-        Args:
-            values: one value, or None, per row.
-
-        Returns:
-            The array (rows, *shape) in the stored type.
-
-        Example:
-            >>> Column(Variable("loss"), (), 1024).block([1.0, None])
-            array([ 1., nan])
-        """
-        if not self.shape:
-            return np.array([np.nan if value is None else value for value in values], self.variable.dtype)
-        dtype = np.dtype(self.variable.dtype)
-        block = np.full((len(values), *self.shape), np.nan if dtype.kind == "f" else 0, dtype)
-        for row, value in enumerate(values):
-            if value is not None:
-                block[row] = value
-        return block
 
 
 class Rows:
@@ -147,7 +111,7 @@ class Rows:
         for name, value in arrays.items():
             self._arrays.setdefault(name, {})[row] = value
             self.pending_bytes += value.nbytes
-        self._usual = names if len(kept) == len(names) and not self._integers() else None
+        self._usual = names if len(kept) == len(names) else None
         return late
 
     def blocks(self, count: int) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from dynamics.ratios import from_log
 from dynamics.ratios import log_snr as log_snr
 from dynamics.ratios import reference_snr as reference_snr
 from dynamics.ratios import snr_from_norms as snr_from_norms
+from dynamics.row_blocks import row_blocks
 from dynamics.smoothing import running_mean
 from dynamics.smoothing import running_median as running_median
 from dynamics.steps import rows_in_order
@@ -140,11 +141,17 @@ def _by_term(group: xr.Dataset) -> Found:
 def _from_gram(group: xr.Dataset, merge: Sequence[int] | None) -> Found:
     if "gram" not in group:
         return {}
-    gram = group["gram"].transpose("step", "row", "column").values
-    found = {"snr_normalized": (("step",), normalized_snr_from_gram(gram), "gradient SNR of unit block gradients")}
-    if factors := _factors(gram.shape[-1] - 1, merge):
-        merged = np.stack([snr_from_gram(merge_blocks(gram, count)) for count in factors], axis=1)
-        found["snr_merged"] = (("step", "merge"), merged, "gradient SNR of blocks merged by so many")
+    variable = group["gram"].transpose("step", "row", "column")
+    factors = _factors(variable.shape[-1] - 1, merge)
+    normalized, merged = [], []
+    for gram in row_blocks(variable):
+        normalized.append(normalized_snr_from_gram(gram))
+        if factors:
+            merged.append(np.stack([snr_from_gram(merge_blocks(gram, count)) for count in factors], axis=1))
+    found = {"snr_normalized": (("step",), np.concatenate(normalized), "gradient SNR of unit block gradients")}
+    if factors:
+        joined = np.concatenate(merged)
+        found["snr_merged"] = (("step", "merge"), joined, "gradient SNR of blocks merged by so many")
     return found
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from operator import ge
 
 import h5py
 from h5py import h5d, h5t
 
 from dynamics.opening import text
+from dynamics.worker import SILENT, Report
 
 FILTERS = (1, 2, 3)
 FILTER_NAMES = {4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32015: "zstd"}
@@ -16,8 +18,9 @@ CHUNK_BYTES = 64 << 20
 ITEM_BYTES = 1 << 16
 RANK = 16
 DIMENSION_SIZE = 10**8
+REPORTED = 1 << 13
 LABELS, TEXT_BYTES = 100_000, 1 << 24
-UNFOLDED_BYTES, UNFOLDED_RATIO = 512 << 20, 200
+UNFOLDED_BYTES, UNFOLDED_RATIO, EAGER_RATIO = 128 << 20, 200, 8
 WITHOUT_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
 
@@ -27,15 +30,18 @@ class Extent:
     Args:
         size: of the file in bytes.
         disk: bytes that it takes on the disk, fewer where it has holes.
+        report: told of progress.
     """
 
-    def __init__(self, size: int, disk: float):
-        self.size, self.disk, self.stored, self.unfolded = size, disk, 0, 0
+    def __init__(self, size: int, disk: float, report: Report = SILENT):
+        self.size, self.disk, self.report = size, disk, report
+        self.stored, self.unfolded = 0, 0
+        self.eager, self.longest = 0, {}
 
     @property
     def most(self) -> float:
-        """Bytes that a file of this size may unfold to."""
-        return max(UNFOLDED_BYTES, UNFOLDED_RATIO * self.disk)
+        """Bytes that a file of this size may unfold to where all of it is read at once."""
+        return max(UNFOLDED_BYTES, EAGER_RATIO * self.disk)
 
     def dangers(self) -> Iterator[str]:
         """Name what is wrong with all datasets together.
@@ -44,8 +50,14 @@ class Extent:
             One line per danger.
         """
         if self.stored > self.size:
-            yield f"/: datasets of {self.stored} bytes; expected at most the file's {self.size}: they overlap"
-        if self.unfolded > self.most:
+            yield f"/: datasets of {self.stored} bytes; expected at most the file's {self.size}: they overlap, damaged"
+        # Readers take in indices whole, as long as the longest dataset of their group.
+        if (eager := self.eager + 8 * sum(self.longest.values())) > self.most:
+            yield (
+                f"/: indices and labels of {eager} bytes; expected at most {EAGER_RATIO} times the {self.disk} bytes "
+                "on the disk: leave the file alone"
+            )
+        if self.unfolded > max(UNFOLDED_BYTES, UNFOLDED_RATIO * self.disk):
             yield (
                 f"/: {self.disk} bytes on the disk that unfold to {self.unfolded}; expected at most {UNFOLDED_RATIO} "
                 "times as many: a decompression bomb, leave the file alone"
@@ -176,25 +188,29 @@ def _chunks(path: str, dataset: h5py.Dataset, committed: int | None, extent: Ext
         return
     most = whole + whole // 100 + 1024 if filters else whole
     count = stored = 0
-    wrong = []
+    shape, size, wrong = dataset.shape, extent.size, []
 
     def visit(chunk) -> None:
         nonlocal count, stored
+        count += 1
+        if not count % REPORTED:
+            extent.report(0.0)
         if committed is not None and chunk.chunk_offset[0] >= committed:
             return
-        count, stored = count + 1, stored + chunk.size
-        if chunk.byte_offset + chunk.size > extent.size:
-            wrong.append(f"rows of {path[1:]} are lost, a chunk lies behind the end of the file at byte {extent.size}")
-        elif chunk.size > most or any(map(int.__ge__, chunk.chunk_offset, dataset.shape)):
-            wrong.append(
-                f"{path}: a chunk of {chunk.size} bytes at {chunk.chunk_offset}; expected it in {dataset.shape}"
-            )
+        stored += chunk.size
+        if chunk.byte_offset + chunk.size > size:
+            wrong.append(f"rows of {path[1:]} are lost, a chunk lies behind the end of the file at byte {size}")
+        elif chunk.size > most or any(map(ge, chunk.chunk_offset, shape)):
+            wrong.append(f"{path}: a chunk of {chunk.size} bytes at {chunk.chunk_offset}; expected it in {shape}")
 
     dataset.id.chunk_iter(visit)
     extent.stored += stored
     logical = math.prod(dataset.shape) * item
     taken_whole = dataset.is_scale and not is_dimension_only(dataset)
-    extent.unfolded += logical if taken_whole else count * whole
+    extent.unfolded += count * whole
+    group = path.rpartition("/")[0]
+    extent.longest[group] = max(extent.longest.get(group, 0), dataset.shape[0])
+    extent.eager += logical - 8 * dataset.shape[0] if taken_whole else 0
     yield from (f"{line}: damaged or truncated" for line in wrong[:1])
     if _is_text(dataset):
         yield f"{path}: strings of varying length in chunks; expected them as labels of a dimension only"

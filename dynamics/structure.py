@@ -78,7 +78,7 @@ def look(file: h5py.File, path: str, report: Report = SILENT) -> Look:
     """
     status = os.stat(path)
     disk = min(status.st_size, 512 * getattr(status, "st_blocks", math.inf))
-    walk = _Walk(file, Extent(status.st_size, disk), report)
+    walk = _Walk(file, Extent(status.st_size, disk, report), report)
     found = list(walk.group("", file, 0)) or list(walk.extent.dangers())
     return Look(tuple(found), walk.committed)
 
@@ -138,6 +138,8 @@ class _Walk:
             self.report(0.0)
 
     def _attributes(self, path: str, item: h5py.Group | h5py.Dataset) -> Iterator[str]:
+        if self.attribute_bytes > TOTAL_BYTES:
+            return
         count = h5a.get_num_attrs(item.id)
         if count > ATTRIBUTES:
             yield f"{path}: {count} attributes; expected at most {ATTRIBUTES}: leave the file alone"

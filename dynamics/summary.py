@@ -111,13 +111,14 @@ def _coefficients(file: h5py.File) -> dict[str, float]:
         return {}
     values, rows = group["value"], int(group[COMMITTED][()])
     labels = group["coefficient"]
-    if values.ndim != 2 or values.dtype.kind != "f" or labels.shape != values.shape[1:] or is_dimension_only(labels):
+    if values.ndim != 2 or values.dtype.kind != "f" or labels.shape != values.shape[1:]:
         return {}
+    names = range(values.shape[1]) if is_dimension_only(labels) else labels[:]
     last = np.asarray(values[max(0, rows - ROWS) : rows], np.float64)
     found = {}
-    for label, column in zip(labels[:], last.T, strict=True):
+    for name, column in zip(names, last.T, strict=True):
         known = column[np.isfinite(column)]
-        found[printable(text(label))] = float(known[-1]) if len(known) else math.nan
+        found[printable(text(name))] = float(known[-1]) if len(known) else math.nan
     return found
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import h5py
 import xarray as xr
 
-from dynamics import late, stacked, superblock
+from dynamics import late, stacked
+from dynamics.file_tree import datasets
 from dynamics.format import COMMITTED, LATE, STATUS_DTYPES
-from dynamics.opening import DAMAGED, SWMR, TrajectoryError, check_format, first_line, open_file
+from dynamics.opening import DAMAGED, TrajectoryError, check_format, first_line, open_file
 from dynamics.trust import ensure_sound
 
 
@@ -20,14 +21,12 @@ class Contents:
     """What must be known of a file before its arrays are read.
 
     Args:
-        state: "closed", "live" (being written) or "left" (not closed, and not written to for a while).
         committed: number of complete rows by stream.
         empty: paths of variables that were declared and never written.
         late: `(steps, values)` of late scalars by stream and variable.
         status: `status` and `stop_reason` as str.
     """
 
-    state: str
     committed: dict[str, int]
     empty: frozenset[str]
     late: dict[str, dict[str, tuple]]
@@ -69,48 +68,34 @@ def open_trajectory(path: str | os.PathLike, check: bool | None = None) -> xr.Da
     path = os.fspath(path)
     if os.path.isdir(path):
         return stacked.open_segments(path, check)
-    # The counters are read before xarray looks at the datasets: rows counted here are in the file by then.
     ensure_sound(path, check)
-    contents = inspect(path)
-    if check is None and contents.status["status"] != "complete":
-        ensure_sound(path, complete=False)
     with ExitStack() as opened:
+        file, _ = opened.enter_context(open_file(path))
+        # The counters are read before the datasets are looked at: rows counted here are in the file by then.
+        contents = _contents(path, file)
+        if check is None and contents.status["status"] != "complete":
+            ensure_sound(path, complete=False)
         try:
-            source = opened.enter_context(superblock.AsClosed(path)) if contents.state == "left" else path
-            raw = xr.open_datatree(source, engine="h5netcdf", driver_kwds=SWMR if contents.state == "live" else None)
+            tree = xr.DataTree.from_dict(_nodes(datasets(file, contents.committed, contents.empty), contents))
         except Exception as error:  # On damaged metadata the libraries below raise anything, AttributeError included.
             raise TrajectoryError(
                 f"{path}: expected a readable trajectory, came {first_line(error)}: {DAMAGED}"
             ) from error
-        opened.callback(raw.close)
-        tree = xr.DataTree.from_dict(_nodes(raw, contents))
         tree.set_close(opened.pop_all().close)
     return tree
 
 
-def inspect(path: str) -> Contents:
-    """Read counters, status and late scalars of a file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        What `open_trajectory` needs to know before it reads arrays.
-
-    Raises:
-        TrajectoryError: the file is no trajectory that can be read.
-    """
-    with open_file(path) as (file, state):
-        try:
-            check_format(path, file)
-            streams = [name for name, group in file.items() if name != LATE and _is_stream(group)]
-            committed = {name: int(file[name][COMMITTED][()]) for name in streams}
-            status = {name: file[name][()].decode(errors="replace") for name in STATUS_DTYPES}
-            return Contents(state, committed, _never_written(file, committed), late.read(file), status)
-        except (OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
-            raise TrajectoryError(
-                f"{path}: expected status and committed rows, came {first_line(error)}: {DAMAGED}"
-            ) from error
+def _contents(path: str, file: h5py.File) -> Contents:
+    try:
+        check_format(path, file)
+        streams = [name for name, group in file.items() if name != LATE and _is_stream(group)]
+        committed = {name: int(file[name][COMMITTED][()]) for name in streams}
+        status = {name: file[name][()].decode(errors="replace") for name in STATUS_DTYPES}
+        return Contents(committed, _never_written(file, committed), late.read(file), status)
+    except (OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise TrajectoryError(
+            f"{path}: expected status and committed rows, came {first_line(error)}: {DAMAGED}"
+        ) from error
 
 
 def require(tree: xr.DataTree, *names: str) -> dict[str, xr.DataArray]:
@@ -155,28 +140,18 @@ def _never_written(file: h5py.File, committed: dict[str, int]) -> frozenset[str]
     )
 
 
-def _nodes(raw: xr.DataTree, contents: Contents) -> dict[str, xr.Dataset]:
-    root = raw.to_dataset(inherit=False)
-    nodes = {"/": root.assign_attrs(root.attrs | contents.status)}
-    for name, node in raw.children.items():
-        if name != LATE:
-            nodes[name] = _stream(name, node.to_dataset(inherit=False), contents)
+def _nodes(nodes: dict[str, xr.Dataset], contents: Contents) -> dict[str, xr.Dataset]:
+    root = nodes["/"]
+    nodes = {**nodes, "/": root.assign_attrs(root.attrs | contents.status)}
     for name, variables in contents.late.items():
-        if name not in nodes:
+        if name in nodes:
+            step = nodes[name]["step"].values
+            columns = {key: late.align(step, *entries) for key, entries in variables.items()}
+            nodes[name] = _with_columns(nodes[name], name, columns)
+        else:
             index, columns = late.table(variables)
             nodes[name] = _with_columns(xr.Dataset(coords={"step": index}), name, columns)
     return nodes
-
-
-def _stream(name: str, dataset: xr.Dataset, contents: Contents) -> xr.Dataset:
-    if name not in contents.committed:
-        return dataset
-    index = next(dim for dim in ("evaluation", "step") if dim in dataset.dims)
-    dataset = dataset.drop_vars([COMMITTED, *(v for v in dataset.variables if f"{name}/{v}" in contents.empty)])
-    dataset = dataset.isel({index: slice(0, contents.committed[name])})
-    variables = contents.late.get(name, {})
-    columns = {key: late.align(dataset["step"].values, *entries) for key, entries in variables.items()}
-    return _with_columns(dataset, name, columns)
 
 
 def _with_columns(dataset: xr.Dataset, stream: str, columns: dict) -> xr.Dataset:

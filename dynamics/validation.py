@@ -67,7 +67,7 @@ def departures(path: str, report: Report = SILENT) -> list[str]:
 
     def read(file: h5py.File, state: str) -> list[str]:
         seen = look(file, path, report)
-        found = [*seen.findings, *_nested(file)]
+        found = list(seen.findings or _nested(file))
         if not found:
             found.extend(_root(file))
             for name, group in file.items():

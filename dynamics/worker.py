@@ -61,7 +61,7 @@ def serve() -> None:
     # What HDF5 or the C library print in their agony is nobody's result.
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    while _asked():
+    while not FORKS or select.select([0], [], [], IDLE_SECONDS)[0]:
         line = sys.stdin.buffer.readline()
         if not line:
             return
@@ -69,14 +69,10 @@ def serve() -> None:
         module, _, name = request["function"].partition(":")
         # Imported before the limits hold, and once for all requests.
         function = getattr(import_module(module), name)
-        if not FORKS:
+        if request["alone"]:
             _work(function, request, output)
             return
         _fork(function, request, output)
-
-
-def _asked() -> bool:
-    return not FORKS or bool(select.select([0], [], [], IDLE_SECONDS)[0])
 
 
 def _fork(function: Callable, request: dict, output: int) -> None:

@@ -94,7 +94,7 @@ def path_at(trajectory: str, step: int) -> str:
         >>> path_at("run.h5", 500)
         'run.h5.checkpoint-500.npz'
     """
-    return f"{trajectory}.checkpoint-{step}.npz"
+    return f"{trajectory.rstrip(os.sep)}.checkpoint-{step}.npz"
 
 
 def paths_beside(trajectory: str) -> list[tuple[int, str]]:
@@ -106,7 +106,7 @@ def paths_beside(trajectory: str) -> list[tuple[int, str]]:
     Returns:
         Step and path, the latest first.
     """
-    directory, name = os.path.split(trajectory)
+    directory, name = os.path.split(trajectory.rstrip(os.sep))
     entries = os.listdir(directory or ".") if os.path.isdir(directory or ".") else []
     found = []
     for entry in entries:

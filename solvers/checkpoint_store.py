@@ -62,7 +62,7 @@ class CheckpointStore:
             if step not in self.steps:
                 with suppress(OSError):
                     os.remove(path)
-        directory, name = os.path.split(self.recorder.path)
+        directory, name = os.path.split(self.recorder.path.rstrip(os.sep))
         half = re.compile(re.escape(name) + r"\.checkpoint-\d+\.npz\.tmp-\d+")
         for entry in os.listdir(directory or "."):
             if half.fullmatch(entry):

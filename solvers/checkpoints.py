@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from math import isfinite
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from dynamics.recorder import Recorder
 from solvers.cadence import Cadence
 from solvers.checkpoint import Checkpoint
 from solvers.checkpoint_store import CheckpointStore
@@ -120,6 +122,45 @@ class Checkpoints:
             yield
         finally:
             self.loop.recording_seconds += perf_counter() - start
+
+
+def attach(loop: Loop, recorder: Recorder | None, when: float | Cadence | None, strict: bool = True) -> None:
+    """Let a training record and, where asked, leave checkpoints.
+
+    Args:
+        loop: the training, at its start or at the checkpoint that it goes on from.
+        recorder: open, or None.
+        when: seconds of wall time between checkpoints, or a cadence in steps; None: there are none.
+        strict: raise where one cannot be written.
+    """
+    loop.recorder = recorder
+    if when is not None:
+        start = None if loop.start is None else loop.start.step
+        loop.checkpoints = Checkpoints(loop, CheckpointStore(recorder, strict, start), when)
+
+
+def check_request(
+    record: Recorder | str | Path | None, when: float | Cadence | None, resume: bool, overwrite: bool = False
+) -> None:
+    """Refuse what makes no sense, before anything is computed.
+
+    Args:
+        record: recorder or path of the trajectory.
+        when: of the checkpoints.
+        resume: whether to go on from one.
+        overwrite: whether to replace the trajectory.
+
+    Raises:
+        ValueError: checkpoints or a resume without a trajectory, a resume that begins anew.
+    """
+    if when is not None:
+        check_when(when)
+        if record is None:
+            raise ValueError(f"checkpoint={when!r} without a trajectory to stand beside: pass record='run.h5' too")
+    if resume and overwrite:
+        raise ValueError("resume=True goes on, overwrite=True begins anew: take one of them")
+    if resume and (record is None or isinstance(record, Recorder)):
+        raise ValueError(f"expected the path of the trajectory to resume, came record={record!r}: pass record='run.h5'")
 
 
 def identity_of(loop: Loop) -> dict[str, object]:

@@ -78,8 +78,7 @@ class Loop:
             count: number of updates, those before a checkpoint that the training goes on from included.
 
         Yields:
-            count + 1 steps, without those before such a checkpoint; fewer where the optimizer stops or the loss is no
-            longer finite.
+            count + 1 steps, but those before such a checkpoint; fewer where optimizer or divergence ends it.
         """
         first, state, stopped = self._first()
         for number in range(first, count + 1):
@@ -137,7 +136,7 @@ class Loop:
             state: of the optimizer.
 
         Returns:
-            The loss, whether evaluating it drew random numbers, and what the streams are declared as.
+            The loss, whether it drew random numbers, and what the streams are declared as.
         """
         with unheard(self.objective.network):
             before = torch.get_rng_state()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from math import isclose
 from pathlib import Path
 from typing import Any
 
 from dynamics.opening import TrajectoryError, open_file, text
+from dynamics.recorder import Recorder
+from dynamics.segment_catalogue import Catalogue
+from solvers.cadence import Cadence
 from solvers.checkpoint import Checkpoint, latest, path_at
 from solvers.checkpoint_file import CheckpointError
-from solvers.checkpoints import identity_of
+from solvers.checkpoints import attach, identity_of
 from solvers.identity import OF_THE_MACHINE, differences
-from solvers.loop import Loop
+from solvers.loop import Loop, Step
 from solvers.snapshot import restore_moment, restore_network
 
 ROUNDING = 1e-6
@@ -39,7 +44,7 @@ def resume(loop: Loop, trajectory: str | Path, count: int, anyway: bool = False)
         CheckpointError: no trajectory, no checkpoint of its run, another training than then, or more updates made than
             asked for; the message names what differs.
     """
-    path = str(trajectory)
+    path = str(trajectory).rstrip(os.sep)
     checkpoint = latest(path, _run_id(path))
     own = path_at(path, checkpoint.step)
     _compare(own, checkpoint.identity, identity_of(loop), anyway)
@@ -57,10 +62,57 @@ def resume(loop: Loop, trajectory: str | Path, count: int, anyway: bool = False)
     return checkpoint
 
 
+def reopener(
+    loop: Loop, trajectory: str | Path, count: int, anyway: bool = False, strict: bool = True
+) -> Callable[[], Recorder]:
+    """Put a training to its checkpoint, and return how to open its file behind the rows of the steps before.
+
+    Args:
+        loop: as in `resume`.
+        trajectory: path.
+        count: number of updates in all.
+        anyway: as in `resume`.
+        strict: of the recorder.
+
+    Returns:
+        A function that opens the file; until then it is not touched.
+    """
+    rows = resume(loop, trajectory, count, anyway).rows
+    return partial(Recorder.reopen, trajectory, rows, strict=strict)
+
+
+def resumed_steps(
+    loop: Loop, count: int, reopen: Callable[[], Recorder], checkpoint: float | Cadence | None
+) -> Iterator[Step]:
+    """Yield the steps of a resumed training, whose file is opened and closed here.
+
+    Args:
+        loop: at its checkpoint.
+        count: number of updates in all.
+        reopen: from `reopener`.
+        checkpoint: when to take further ones, or None.
+
+    Yields:
+        The steps from the checkpoint's on.
+    """
+    with reopen() as recorder:
+        attach(loop, recorder, checkpoint)
+        try:
+            yield from loop.iterate(count)
+        except GeneratorExit:
+            # As after a break from a loop around which the caller had opened the file: `end` has said how it stands.
+            recorder.close()
+            raise
+
+
 def _run_id(path: str) -> str:
     try:
-        with open_file(path) as (file, _):
-            found = text(file.attrs.get("run_id", ""))
+        if os.path.isdir(path):
+            # Of a run in segments.
+            found = str(Catalogue(path).attributes.get("run_id", ""))
+        else:
+            with open_file(path) as (file, _):
+                found = text(file.attrs.get("run_id", ""))
     except TrajectoryError as error:
         raise CheckpointError(f"nothing to resume: {error}") from error
     if not found:

@@ -14,8 +14,7 @@ from torch import nn
 from dynamics.recorder import Recorder
 from solvers.attention import ResidualBasedAttention
 from solvers.cadence import Cadence
-from solvers.checkpoint_store import CheckpointStore
-from solvers.checkpoints import Checkpoints, check_when
+from solvers.checkpoints import attach, check_request
 from solvers.device import available
 from solvers.loop import Loop, Step
 from solvers.objective import Objective
@@ -25,7 +24,7 @@ from solvers.points import Points
 from solvers.probes import Probe, standard_probes
 from solvers.problems.problem import Problem
 from solvers.progress import progress_bar
-from solvers.resumption import resume as resume_loop
+from solvers.resumption import reopener, resumed_steps
 from solvers.run import Run as Run
 from solvers.step_boundary import step_boundary
 
@@ -113,52 +112,14 @@ def steps(
             f"expected an open Recorder, came {record!r}: write `with Recorder({str(record)!r}) as record:`"
         )
     count = _count(steps)
-    _check(record, checkpoint, resume)
+    check_request(record, checkpoint, resume)
     loop = _prepare(
         problem, network, operator, optimizer, points, probes, attention, record is not None, seed, device, dtype
     )
     if resume:
-        return _resumed(loop, count, _reopen(loop, record, count, anyway, strict=True), checkpoint)
-    _attach(loop, record, checkpoint)
+        return resumed_steps(loop, count, reopener(loop, record, count, anyway), checkpoint)
+    attach(loop, record, checkpoint)
     return loop.iterate(count)
-
-
-def _resumed(loop: Loop, count: int, reopen: Callable[[], Recorder], checkpoint: float | Cadence | None):
-    """Yield the steps of a resumed training, whose file belongs to the generator."""
-    with reopen() as recorder:
-        _attach(loop, recorder, checkpoint)
-        try:
-            yield from loop.iterate(count)
-        except GeneratorExit:
-            # As after a break from a loop around which the caller had opened the file: `end` has said how it stands.
-            recorder.close()
-            raise
-
-
-def _attach(loop: Loop, recorder: Recorder | None, checkpoint: float | Cadence | None, strict: bool = True) -> None:
-    """Let a training record, and leave checkpoints."""
-    loop.recorder = recorder
-    if checkpoint is not None:
-        start = None if loop.start is None else loop.start.step
-        loop.checkpoints = Checkpoints(loop, CheckpointStore(recorder, strict, start), checkpoint)
-
-
-def _check(record: Recorder | str | Path | None, checkpoint: float | Cadence | None, resume: bool) -> None:
-    """Refuse checkpoints without a trajectory, before anything is computed."""
-    if checkpoint is not None:
-        check_when(checkpoint)
-        if record is None:
-            raise ValueError(
-                f"checkpoint={checkpoint!r} without a trajectory to stand beside: pass record='run.h5' too"
-            )
-    if resume and (record is None or isinstance(record, Recorder)):
-        raise ValueError(f"expected the path of the trajectory to resume, came record={record!r}: pass record='run.h5'")
-
-
-def _reopen(loop: Loop, path: str | Path, count: int, anyway: bool, strict: bool) -> Callable[[], Recorder]:
-    """Put a training to its checkpoint, and return how to open its file behind the rows of the steps before."""
-    rows = resume_loop(loop, path, count, anyway).rows
-    return partial(Recorder.reopen, path, rows, strict=strict)
 
 
 def _count(steps: int) -> int:
@@ -236,20 +197,20 @@ def train(
         ('complete', 3)
     """
     count = _count(steps)
-    _check(record, checkpoint, resume)
+    check_request(record, checkpoint, resume, overwrite)
     loop = _prepare(
         problem, network, operator, optimizer, points, probes, attention, record is not None, seed, device, dtype
     )
     context: AbstractContextManager = nullcontext(record)
     if resume:
-        context = _reopen(loop, record, count, anyway, strict)()
+        context = reopener(loop, record, count, anyway, strict)()
     elif record is not None and not isinstance(record, Recorder):
         attrs = {"seed": seed, "device": str(device)}
         written = {"steps": count, **(config or {})}
         context = Recorder(record, config=written, attrs=attrs, overwrite=overwrite, strict=strict)
     start = time.perf_counter()
     with context as recorder, progress_bar(count, problem.name, progress) as advance:
-        _attach(loop, recorder, checkpoint, strict)
+        attach(loop, recorder, checkpoint, strict)
         with step_boundary(checkpoint is not None) as boundary, closing(loop.iterate(count)) as found:
             for step in found:
                 advance(step.step, step.loss)

@@ -1,4 +1,4 @@
-"""The process that the benchmark of corrupted files watches: it calls everything that reads a file, and says how it went.
+"""The process that the benchmark of corrupted files watches: it makes all calls that read a file, and tells of them.
 
 Reads lines of JSON, [file, output], from standard input; answers each with a list of what the calls did.
 """

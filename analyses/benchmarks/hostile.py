@@ -112,7 +112,7 @@ def _external_storage(file: h5py.File, outside: Path) -> None:
 
 def _external_counter(file: h5py.File, outside: Path) -> None:
     del file["series/committed"]
-    file["series"].create_dataset("committed", (), "i8", external=[(str(outside / "secret.txt"), 0, 8)])
+    file["series"].create_dataset("committed", (1,), "i8", external=[(str(outside / "secret.txt"), 0, 8)])
 
 
 def _virtual(file: h5py.File, outside: Path) -> None:

@@ -134,11 +134,13 @@ def cut_off(name: str, path: str, step: int, stop: int, kill: bool = False) -> N
         kill: end the whole process.
     """
     given, options = setting(name)
-    with Recorder(path, commit_every=0.0) as recorder:
+    with Recorder(path) as recorder:
         run = steps(*given, **options, steps=STEPS, record=recorder, checkpoint=At(step))
         while next(run).step < stop:
             pass
         if kill:
+            # What comes after the checkpoint shall be there to be superseded.
+            recorder.sync()
             os.kill(os.getpid(), signal.SIGKILL)
         # Closed first: where the loop is left while its file is open, another checkpoint would be taken.
         recorder.close("interrupted")

@@ -349,3 +349,14 @@ def test_a_run_without_a_loss_shows_what_it_records(tmp_path):
     watcher.poll()
     assert len(watcher.watched.rows["series"]["accuracy"]) == 4
     assert "accuracy" in drawn(watcher) and "5.00e-01" in drawn(watcher)
+
+
+def test_a_run_in_segments_is_watched_too(tmp_path):
+    path = str(tmp_path / "run.segments")
+    recorder = started(path)
+    watcher = Watcher(path, Clock())
+    watcher.poll()
+    assert "step 4 of 20 (20%)" in drawn(watcher)
+    recorder.close()
+    assert watcher.poll()
+    assert line(watcher.watched, 0.0).startswith(f"{path}: complete, step 4 of 20")

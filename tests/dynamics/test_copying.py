@@ -1,5 +1,6 @@
 """Copies of trajectories: what is kept, bit for bit, what is cut, what is refused, and what fails half-way."""
 
+import errno
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from dynamics import Recorder, TrajectoryError, folding, open_trajectory, validate
 from dynamics.copying import copy_rows, verify_copy
 from dynamics.format import Stream, Variable
+from dynamics.new_file import Sink
 from dynamics.stored_blocks import blocks, stored_blocks
 
 PAYLOAD = np.array([0x7FF8000000000123, 0xFFF8DEADBEEF0001, 0x8000000000000000], np.uint64).view(np.float64)
@@ -73,6 +75,7 @@ def test_a_copy_shows_what_its_original_shows_and_is_closed(runs, name, tmp_path
     same(runs[name], target)
     with h5py.File(target) as file:
         assert file["late/entry"].shape == (0,)
+        assert file["late/name"].chunks == (1024,)
         assert file["series/loss"].chunks == (1024,)
         assert file["series/loss"].compression is None
         assert np.isnan(file["series/loss"].fillvalue)
@@ -308,8 +311,8 @@ def _virtual(file):
         (lambda file: file.__setitem__("x", h5py.ExternalLink("other.h5", "/")), "/x: .* came ExternalLink: remove it"),
         (lambda file: file.__setitem__("points/x", h5py.SoftLink("/series")), "/points/x: .* came SoftLink"),
         (lambda file: file.__setitem__("x", np.dtype("f8")), "/x: .* came Datatype"),
-        (lambda file: file["points"].create_dataset("x", (9,), "f4", chunks=(3,), compression="lzf"), "came filter 32000"),
-        (lambda file: file["points"].create_dataset("x", (9,), "f8", external=[("o", 0, 72)]), "that lie elsewhere: write"),
+        (lambda file: file.create_dataset("x", (9,), "f4", chunks=(3,), compression="lzf"), "came filter 32000"),
+        (lambda file: file.create_dataset("x", (9,), "f8", external=[("o", 0, 72)]), "that lie elsewhere: write"),
         (_virtual, "that lie elsewhere: write"),
         (lambda file: file["points"].attrs.create("r", file.ref), "without references, came r"),
         (lambda file: file.create_dataset("points/x", data=file.ref), "came references: a copy cannot keep them"),
@@ -338,12 +341,39 @@ def test_entries_without_a_meaning_are_refused(runs, packed, tmp_path, names):
 def test_many_late_entries_are_folded_some_at_a_time(tmp_path, monkeypatch):
     source, target = str(tmp_path / "run.h5"), str(tmp_path / "copy.h5")
     live = record(source, steps=400, close=False)
-    monkeypatch.setattr(folding, "ENTRIES", 17)
-    monkeypatch.setattr(folding, "WINDOW", 13)
+    monkeypatch.setattr(folding, "ENTRIES", 170)
+    monkeypatch.setattr(folding, "WINDOW", 3)
     rows = copy_rows(source, target)
     assert verify_copy(source, target, rows) == []
     same(source, target)
     live.close()
+
+
+def test_rows_wider_than_a_chunk_are_cut_along_their_chunks(tmp_path):
+    with h5py.File(tmp_path / "narrow.h5", "w", driver="core", backing_store=False) as file:
+        dataset = file.create_dataset("x", (10, 7), "i4", chunks=(4, 3), maxshape=(None, 7))
+        dataset[9, 6] = 1
+        dataset[4, 2] = 2
+        assert list(stored_blocks(dataset)) == [(slice(4, 8), slice(0, 3)), (slice(8, 10), slice(6, 7))]
+        assert list(stored_blocks(dataset, 6)) == [(slice(4, 6), slice(0, 3))]
+
+
+def test_a_write_that_fails_once_is_remembered(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here: no disk that is full for one write only")
+    with Sink(str(tmp_path / "new")) as sink:
+        sink.check()
+        disk, full = os.dup(sink.fileno()), os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, sink.fileno())
+        assert sink.write(b"lost") == 4
+        os.dup2(disk, sink.fileno())
+        os.close(disk)
+        os.close(full)
+        assert sink.write(b"more") == 4
+        with pytest.raises(OSError, match=r"cannot be written \(No space left on device\): free space") as error:
+            sink.check()
+        assert error.value.errno == errno.ENOSPC
+    assert (tmp_path / "new").read_bytes() == b""
 
 
 FILL_THE_DISK = """

@@ -29,6 +29,13 @@ def record(recorder, start, stop, clock=0.0, **more):
         recorder.record("series", step, time=clock + step, loss=loss(step), **more)
 
 
+def together(recorder, start, stop, **more):
+    """Record rows and commit them at once."""
+    recorder._commit_every = 1e9
+    record(recorder, start, stop, **more)
+    recorder._commit()
+
+
 class Gathered:
     """What a consumer has, if it does as the deliveries say: cut to `first`, then add."""
 
@@ -67,7 +74,7 @@ def test_only_new_committed_rows_come_and_nothing_is_held_open(tmp_path):
         assert news.rows["series"]["loss"].tolist() == [loss(step) for step in range(3)]
         assert news.rows["series"]["values"].tolist() == [[1.0, 2.0]] * 3
         assert gathered.poll().rows == {}
-        record(recorder, 3, 2000, values=[1.0, 2.0])
+        together(recorder, 3, 2000, values=[1.0, 2.0])
         news = gathered.poll()
         assert news.first == {"series": 3}
         assert news.rows["series"]["step"].tolist() == list(range(3, 2000))
@@ -172,7 +179,14 @@ def test_a_late_scalar_of_a_row_that_was_delivered_brings_the_row_again(tmp_path
     news = gathered.poll()
     assert (news.first, news.went_back) == ({"series": 4}, {})
     np.testing.assert_array_equal(gathered.rows["series"]["rel_l2"], [np.nan] * 3 + [0.5] * 3)
+    patch(aside, offset, 1)
+    gathered.poll()
+    np.testing.assert_array_equal(gathered.rows["series"]["rel_l2"], [np.nan] * 3 + [0.5, np.nan, np.nan])
     recorder.close()
+    # What was late is a column by now, and rows that were delivered without it come again.
+    shutil.copy(path, aside)
+    assert gathered.poll().went_back == {}
+    np.testing.assert_array_equal(gathered.rows["series"]["rel_l2"], [np.nan] * 3 + [0.5] * 3)
 
 
 def patch(path, offset, count):
@@ -195,7 +209,7 @@ def test_a_resumed_run_goes_back_to_the_last_common_row(tmp_path, in_place, coun
     write(path, 1100)
     gathered = Gathered(Follower(path))
     gathered.poll()
-    write(other, count, 5e4, resumed_at)
+    write(other, count, 5e4 if in_place else -0.25, resumed_at)
     if in_place:
         path.write_bytes(other.read_bytes())
     else:
@@ -382,9 +396,9 @@ def test_a_poll_reads_no_hdf5_metadata_until_a_chunk_is_full(tmp_path):
         follower.poll()
         real, opened = follower._open, []
         follower._open = lambda name: (opened.append(name), real(name))[1]
-        record(recorder, 3, 1000)
+        together(recorder, 3, 1000)
         assert len(follower.poll().rows["series"]["loss"]) == 997
         assert not opened
-        record(recorder, 1000, 1100)
+        together(recorder, 1000, 1100)
         assert follower.poll().rows["series"]["loss"].tolist() == [loss(step) for step in range(1000, 1100)]
         assert len(opened) == 1

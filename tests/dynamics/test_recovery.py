@@ -218,6 +218,8 @@ def refused_in_place(path):
         recover(path)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == ["run.h5"]
+    # Without a lock, a file counts as written to for 3 s.
+    os.utime(path, (1, 1))
     return str(error.value)
 
 

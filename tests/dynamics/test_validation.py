@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamics import confined, validation
+from dynamics.copying import copy_rows
 from dynamics.format import ROOT_ATTRIBUTES, Stream
 from dynamics.recorder import Recorder
-from dynamics.validation import validate
+from dynamics.validation import departures, validate
 
 
 def write(path):
@@ -176,3 +178,47 @@ def test_cut_files_never_raise_and_are_never_valid(valid_bytes, tmp_path_factory
     path = tmp_path_factory.mktemp("cut") / "run.h5"
     path.write_bytes(valid_bytes[:end])
     assert validate(path) != []
+
+
+def test_steps_are_compared_across_blocks(tmp_path, monkeypatch):
+    with Recorder(tmp_path / "run.h5") as recorder:
+        for step in range(10):
+            recorder.record("series", step=step, loss=1.0)
+    monkeypatch.setattr(validation, "BLOCK", 4)
+    assert departures(str(tmp_path / "run.h5")) == []
+    for row in (1, 3, 4, 5, 8, 9):
+        with h5py.File(tmp_path / "run.h5", "r+") as file:
+            file["series/step"][:] = np.arange(10)
+            file["series/step"][row] = row - 1
+        assert departures(str(tmp_path / "run.h5")) == [
+            f"/series/step: {row - 1} after {row - 1} in row {row}; expected increasing values"
+        ]
+
+
+def test_many_steps_take_little_memory(tmp_path):
+    rows = 10_000_000
+    with Recorder(tmp_path / "run.h5") as recorder:
+        for step in range(3):
+            recorder.record("series", step=step, loss=1.0)
+    copy_rows(str(tmp_path / "run.h5"), str(tmp_path / "long.h5"))
+    with h5py.File(tmp_path / "long.h5", "r+", libver="latest") as file:
+        for name in ("step", "time", "loss"):
+            file["series"][name].resize(rows, axis=0)
+        for start in range(0, rows, 1 << 20):
+            stop = min(start + (1 << 20), rows)
+            file["series/step"][start:stop] = np.arange(start, stop)
+        file["series/committed"][...] = rows
+    outcome = confined.run("validate", tmp_path / "long.h5", seconds=60)
+    assert outcome.value == [] and outcome.memory < 120e6
+
+
+def test_dangers_come_alone(run):
+    with h5py.File(run, "r+", libver="latest") as file:
+        file["series/link"] = h5py.SoftLink("/series/loss")
+        del file.attrs["seed"]
+    assert validate(run) == ["/series/link: SoftLink; expected every group and dataset in the file itself"]
+
+
+def test_the_end_of_the_child_is_a_finding(run, monkeypatch):
+    monkeypatch.setattr(confined, "TASKS", {"validate": confined.Task("os:abort")})
+    assert len(found := validate(run)) == 1 and found[0].startswith(f"{run}: ")
