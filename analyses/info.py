@@ -21,8 +21,8 @@ def show(path: Path) -> None:
     """Print the contents of a trajectory.
 
     The file is read by a child process with limits alone, so that it may come from anywhere: nothing in it can hang,
-    crash or fill this one. Its names are printed without what a terminal would obey. Arrays are not loaded. The segments
-    of a directory, which their writer has closed, are read here.
+    crash or fill this one. Its names are printed without what a terminal would obey. Arrays are not loaded. The
+    segments of a directory, which their writer has closed, are read here.
 
     Args:
         path: the trajectory, a file or a directory of segments.

@@ -8,20 +8,21 @@ from pathlib import Path
 from analyses.share_bar import share_bar
 from analyses.terminal import complain, facts, say
 from dynamics.recovery import recover
+from dynamics.segment_directory import segmented_size
 
 
 def recover_file(path: Path, output: Path | None = None, *, overwrite: bool = False) -> bool:
     """Recover a file and print what came of it.
 
     Args:
-        path: the trajectory.
+        path: the trajectory, a file or a directory of segments.
         output: a new file for the result; None replaces the trajectory.
         overwrite: replace an existing output.
 
     Returns:
         Whether every committed row was kept.
     """
-    size = os.path.getsize(path) if path.is_file() else 0
+    size = segmented_size(str(path)) if path.is_dir() else os.path.getsize(path) if path.is_file() else 0
     with share_bar(f"recovering {path.name}", size) as tell:
         result = recover(path, output, overwrite=overwrite, progress=tell)
     if not result.needed:

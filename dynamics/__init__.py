@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from dynamics.entropy import effective_rank as effective_rank
     from dynamics.entropy import truncated_entropy as truncated_entropy
     from dynamics.equilibrium import learning_rate_equilibrium as learning_rate_equilibrium
-    from dynamics.export import export_csv as export_csv
-    from dynamics.export import export_netcdf as export_netcdf
-    from dynamics.export import export_tensorboard as export_tensorboard
+    from dynamics.export.netcdf import export_netcdf as export_netcdf
+    from dynamics.export.table import export_csv as export_csv
+    from dynamics.export.tensorboard import export_tensorboard as export_tensorboard
     from dynamics.following import Follower as Follower
     from dynamics.following import follow as follow
     from dynamics.homogeneity import residual_homogeneity as residual_homogeneity
@@ -52,9 +52,9 @@ _HOMES = {
     "detect_phases": "dynamics.phases",
     "diagnose": "dynamics.diagnosis",
     "effective_rank": "dynamics.entropy",
-    "export_csv": "dynamics.export",
-    "export_netcdf": "dynamics.export",
-    "export_tensorboard": "dynamics.export",
+    "export_csv": "dynamics.export.table",
+    "export_netcdf": "dynamics.export.netcdf",
+    "export_tensorboard": "dynamics.export.tensorboard",
     "follow": "dynamics.following",
     "gradient_snr": "dynamics.snr",
     "information_compression": "dynamics.compression",

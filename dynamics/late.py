@@ -20,6 +20,11 @@ class Entries:
         self.written = 0
         self._rows: dict[str, Rows] = {}
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows by stream, of the streams that the file has no group for."""
+        return {name: rows.written for name, rows in self._rows.items()}
+
     def append(self, stream: str, step: int, values: Mapping[str, float]) -> None:
         """Add scalars of a row.
 

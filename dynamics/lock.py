@@ -79,7 +79,7 @@ class Lock:
     """
 
     def __init__(self, path: str):
-        self.path = path + SUFFIX
+        self.path = lock_path(path)
         self.owner = Holder.here()
         for _ in range(3):
             if self._take():
@@ -145,7 +145,23 @@ def holder(path: str) -> Holder | None:
     Returns:
         The holder, alive or dead; None where there is no lock, or none that can be read.
     """
-    return _read(path + SUFFIX)
+    return _read(lock_path(path))
+
+
+def lock_path(path: str) -> str:
+    """Return where the lock of a trajectory lies; two names of one file have one lock.
+
+    Args:
+        path: the trajectory.
+
+    Returns:
+        The path of its lock file.
+
+    Example:
+        >>> os.path.basename(lock_path("run.h5"))
+        'run.h5.lock'
+    """
+    return os.path.realpath(path).rstrip(os.sep) + SUFFIX
 
 
 def _refusal(path: str, found: Holder, lock: str) -> str:

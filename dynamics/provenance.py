@@ -60,7 +60,7 @@ def resumption(earlier: object, rows: Mapping[str, int]) -> dict[str, object]:
         rows: that were kept, by stream.
 
     Returns:
-        `pid` of now, and `resumed`: one entry more.
+        `host` and `pid` of now, and `resumed`: one entry more.
 
     Example:
         >>> json.loads(resumption(None, {"series": 500})["resumed"])[0]["rows"]
@@ -77,7 +77,7 @@ def resumption(earlier: object, rows: Mapping[str, int]) -> dict[str, object]:
         "versions": _versions(),
         "rows": dict(rows),
     }
-    return {"pid": os.getpid(), "resumed": json.dumps([*entries, entry])}
+    return {"host": platform.node(), "pid": os.getpid(), "resumed": json.dumps([*entries, entry])}
 
 
 def plain(value: object) -> object:

@@ -235,7 +235,7 @@ class Recorder:
         if self._state != "unrecorded":
             self._check_open()
             self._work(self._commit, self._file.sync)
-        return self.committed
+        return self._late.rows | self.committed
 
     def store(
         self,

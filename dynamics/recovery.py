@@ -11,10 +11,13 @@ from time import sleep, time
 import h5py
 
 from dynamics import confined, superblock
-from dynamics.lock import LockedError, holder
+from dynamics.format import STATUS, STOP_REASON
+from dynamics.joining import join
+from dynamics.lock import LockedError, holder, lock_path
 from dynamics.opening import STILL, TrajectoryError
 from dynamics.replacement import Replacement
 from dynamics.salvage import copy_readable as copy_readable
+from dynamics.segment_catalogue import Catalogue
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def recover(
     limits on memory and time.
 
     Args:
-        path: the trajectory.
+        path: the trajectory; the segments of a directory are joined into `output`.
         output: a new file for the result; None replaces the trajectory. Needed where committed rows cannot be read:
             then it takes what can.
         overwrite: replace an existing output.
@@ -77,6 +80,8 @@ def recover(
         False
     """
     path = os.fspath(path)
+    if os.path.isdir(path):
+        return _joined(path, output, overwrite, progress)
     check_path(path)
     check_writer(path)
     with Replacement(path, output, "recovering", overwrite=overwrite) as replacement:
@@ -91,6 +96,24 @@ def recover(
             replacement.commit()
     place = replacement.place if output is not None else path
     return Recovery(place, found["rows"], lost, found["status"], found["reason"], found["needed"])
+
+
+def _joined(path: str, output: str | os.PathLike | None, overwrite: bool, progress: Callable | None) -> Recovery:
+    """Join the segments of a directory; each is whole or was never there."""
+    if output is None:
+        raise TrajectoryError(f"{path}: expected an output for the segments of a directory, came none: name one (-o)")
+    _check_lock(path)
+    found = Catalogue(path).status
+    status, reason = found[STATUS], found[STOP_REASON]
+    if status == "running":
+        dead = holder(path)
+        status, reason = "interrupted", f"recovered: {dead or 'its writer'} ended without closing it"
+    output, aside = os.fspath(output), f"{os.fspath(output)}.joined-{os.getpid()}"
+    if os.path.lexists(output) and not overwrite:
+        raise FileExistsError(f"{output} exists; expected a new file: choose another name or pass --overwrite")
+    rows = join(path, aside, status=(status, reason), progress=progress)
+    os.replace(aside, output)
+    return Recovery(output, rows, (), status, reason)
 
 
 def _in_child(path: str, replacement: Replacement, progress: Callable[[float], None] | None) -> dict:
@@ -137,16 +160,18 @@ def check_writer(path: str) -> None:
     Raises:
         LockedError: its writer lives, or may live.
     """
-    holders = {name: holder(name) for name in (path, os.path.realpath(path))}
-    for name, found in holders.items():
-        if found is None or found.alive is False:
-            continue
-        doubt = "" if found.alive else f"; whether that lives cannot be told from here: if not, remove {name}.lock"
-        raise LockedError(f"{path} is being written by {found}: wait for it, or end it{doubt}")
+    _check_lock(path)
     block = superblock.read(path)
-    if any(holders.values()) or block is None or not block.swmr:
+    if holder(path) is not None or block is None or not block.swmr:
         return
     before = os.path.getmtime(path)
     sleep(min(STILL, max(0.0, before + STILL - time())))
     if os.path.getmtime(path) != before:
         raise LockedError(f"{path} is being written by a process that holds no lock: wait for it, or end it")
+
+
+def _check_lock(path: str) -> None:
+    found = holder(path)
+    if found is not None and found.alive is not False:
+        doubt = f"; whether that lives cannot be told from here: if not, remove {lock_path(path)}"
+        raise LockedError(f"{path} is being written by {found}: wait for it, or end it{'' if found.alive else doubt}")

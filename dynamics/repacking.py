@@ -40,7 +40,7 @@ def repack(
     """Compress a closed trajectory: gzip with shuffle in chunks of 256 KiB, every value the same bit for bit.
 
     A copy is made beside the file, compared with it, and takes its place in one step. All HDF5 libraries read the
-    result. Costs: level 4 takes about 30 s a GB and gains 5 to 20 % on what a training writes, whose last digits are
+    result. Costs: level 4 takes about 25 s a GB and gains 5 to 25 % on what a training writes, whose last digits are
     noise; what repeats itself shrinks more.
 
     Args:

@@ -43,7 +43,7 @@ class Replacement:
         self.path, self.in_place = path, output is None
         self.place = os.path.realpath(path if output is None else os.fspath(output))
         self.temporary = f"{self.place}.{purpose}-{os.getpid()}"
-        self._locks: list[Lock] = []
+        self._lock: Lock | None = None
         if output is None:
             return
         if os.path.lexists(output) and (not overwrite or os.path.isdir(output) or self.place == os.path.realpath(path)):
@@ -55,14 +55,7 @@ class Replacement:
 
     def __enter__(self) -> Replacement:
         if self.in_place:
-            # Writers lock the name that they were given, which may be a link.
-            names = [self.path] + [self.place] * (os.path.abspath(self.path) != self.place)
-            try:
-                for name in names:
-                    self._locks.append(take(name))
-            except BaseException:
-                self._release()
-                raise
+            self._lock = take(self.path)
         self._clear()
         return self
 
@@ -85,8 +78,8 @@ class Replacement:
                 os.close(directory)
 
     def _release(self) -> None:
-        for lock in self._locks:
-            lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def _clear(self) -> None:
         """Remove what processes that died in the middle of this left."""

@@ -64,6 +64,15 @@ def test_two_recorders_in_one_process(tmp_path):
     Recorder(path, overwrite=True).close()
 
 
+def test_two_names_of_one_file_have_one_lock(tmp_path):
+    path, other = tmp_path / "run.h5", tmp_path / "latest.h5"
+    other.symlink_to(path)
+    with Recorder(path) as recorder:
+        recorder.record("series", 0, loss=1.0)
+        with pytest.raises(LockedError):
+            Recorder(other, overwrite=True)
+
+
 def test_a_forgotten_recorder_gives_its_lock_back(tmp_path):
     recorder = Recorder(tmp_path / "run.h5")
     assert holder(recorder.path) is not None

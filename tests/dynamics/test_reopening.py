@@ -134,6 +134,24 @@ def test_two_that_resume_one_run(tmp_path, whole):
     recorder.close()
 
 
+def test_a_stream_that_came_late_is_kept(tmp_path):
+    path = tmp_path / "run.h5"
+    with Recorder(path, commit_every=0.0) as recorder:
+        for step in range(10):
+            recorder.record("series", step, loss=float(step))
+            if step >= 4:
+                recorder.record("custom", step, value=2.0 * step)
+            if step == 7:
+                rows = recorder.sync()
+    assert rows["custom"] == 4
+    with Recorder.reopen(path, rows) as recorder:
+        recorder.record("custom", 20, value=40.0)
+    with open_trajectory(path) as tree:
+        assert tree["series/step"].values.tolist() == list(range(8))
+        assert tree["custom/step"].values.tolist() == [4, 5, 6, 7, 20]
+        assert tree["custom/value"].values.tolist() == [8.0, 10.0, 12.0, 14.0, 40.0]
+
+
 def test_what_is_no_trajectory(tmp_path):
     with pytest.raises(TrajectoryError, match="check the path"):
         Recorder.reopen(tmp_path / "none.h5", {})

@@ -23,6 +23,7 @@ from dynamics.joining import join
 from dynamics.lock import LockedError, holder
 from dynamics.opening import TrajectoryError
 from dynamics.recorder import Recorder, RecorderError
+from dynamics.recovery import recover
 from dynamics.segment_catalogue import Catalogue
 from dynamics.segment_directory import segment_path
 from dynamics.summary import summarise
@@ -800,3 +801,23 @@ def test_the_summary_is_that_of_a_file(tmp_path):
     assert found | {"coefficients": 0} == expected | {"coefficients": 0}
     assert found["coefficients"] == {"nu": 0.5, "k": pytest.approx(np.nan, nan_ok=True)}
     assert "came a directory without segments" in segment_summary.summarise_segments(tmp_path)["findings"][0]
+
+
+def test_recover_joins_what_a_dead_writer_left(tmp_path):
+    path, output = tmp_path / "run.segments", tmp_path / "run.h5"
+    recorder = Recorder(path)
+    for step in range(6):
+        recorder.record("series", step, loss=float(step))
+    recorder.sync()
+    with pytest.raises(LockedError, match="is being written by"):
+        recover(path, output)
+    recorder._file.lock.release()
+    with pytest.raises(TrajectoryError, match="expected an output"):
+        recover(path)
+    result = recover(path, output)
+    assert (result.rows["series"], result.status, result.lost) == (6, "interrupted", ())
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        recover(path, output)
+    recover(path, output, overwrite=True)
+    with open_trajectory(output) as tree:
+        assert tree["series/loss"].values.tolist() == [0, 1, 2, 3, 4, 5]
