@@ -101,7 +101,7 @@ def run(
     if (resume and overwrite) or (anyway and not resume):
         raise UsageError("--overwrite begins anew and --resume goes on, --anyway belongs to --resume: take one of them")
     if not resume and output.suffix == ".segments":
-        from dynamics.segment_directory import check_directory
+        from dynamics.segments.segment_directory import check_directory
 
         check_directory(str(output), overwrite)
     elif not resume:

@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.markup import escape
 
 from analyses.terminal import complain, say, table
-from dynamics.confined import run
-from dynamics.lock import holder
-from dynamics.opening import TrajectoryError
-from dynamics.segment_directory import segmented_size
-from dynamics.segment_summary import summarise_segments
+from dynamics.confined.confined import run
+from dynamics.file.lock import holder
+from dynamics.file.opening import TrajectoryError
+from dynamics.segments.segment_directory import segmented_size
+from dynamics.segments.segment_summary import summarise_segments
 
 STATES = {"live": ", not closed: being written", "left": ", not closed: its writer has left it"}
 

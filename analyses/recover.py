@@ -7,8 +7,8 @@ from pathlib import Path
 
 from analyses.share_bar import share_bar
 from analyses.terminal import complain, facts, say
-from dynamics.recovery import recover
-from dynamics.segment_directory import segmented_size
+from dynamics.copies.recovery import recover
+from dynamics.segments.segment_directory import segmented_size
 
 
 def recover_file(path: Path, output: Path | None = None, *, overwrite: bool = False) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analyses.share_bar import share_bar
 from analyses.terminal import say
-from dynamics.repacking import repack
+from dynamics.copies.repacking import repack
 
 
 def repack_file(path: Path, output: Path | None = None, *, level: int = 4, overwrite: bool = False) -> None:

@@ -13,7 +13,7 @@ from analyses.coefficients import coefficient_lines
 from analyses.config import RunConfig, TrainingSection, UsageError
 from analyses.construction import build_network, build_operator, build_optimizer, build_points, build_problem
 from analyses.terminal import error_text, say
-from dynamics.segment_directory import segmented_size
+from dynamics.segments.segment_directory import segmented_size
 from solvers import Every, RandomFeatures, ResidualBasedAttention, solve_least_squares, train
 from solvers.discrete_solution import solve_on_nodes
 from solvers.objective import Objective

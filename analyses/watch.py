@@ -13,8 +13,8 @@ from rich.live import Live
 from analyses.terminal import say
 from analyses.watch_frame import WIDTH, frame, line
 from analyses.watched import NAMES, Watched, file_age
-from dynamics.opening import TrajectoryError
-from dynamics.segment_following import follower
+from dynamics.file.opening import TrajectoryError
+from dynamics.segments.segment_following import follower
 
 ANALYSIS = 5.0
 """Least seconds between two analyses of the phases, which read the file as a whole."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analyses.pace import elapsed, pace
-from dynamics.lock import Holder, holder
-from dynamics.news import News
+from dynamics.file.lock import Holder, holder
+from dynamics.following.news import News
 
 NAMES = (
     "series/loss",

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from dynamics.attention import attention_statistics as attention_statistics
     from dynamics.certified import certified_singular_values as certified_singular_values
     from dynamics.certified import singular_value_bounds as singular_value_bounds
-    from dynamics.claim import RecorderError as RecorderError
     from dynamics.compression import information_compression as information_compression
     from dynamics.convergence import convergence as convergence
+    from dynamics.copies.recovery import recover as recover
+    from dynamics.copies.repacking import repack as repack
     from dynamics.diagnosis import Finding as Finding
     from dynamics.diagnosis import diagnose as diagnose
     from dynamics.differences import best_step as best_step
@@ -24,15 +25,14 @@ if TYPE_CHECKING:
     from dynamics.export.netcdf import export_netcdf as export_netcdf
     from dynamics.export.table import export_csv as export_csv
     from dynamics.export.tensorboard import export_tensorboard as export_tensorboard
-    from dynamics.following import Follower as Follower
-    from dynamics.following import follow as follow
+    from dynamics.file.claim import RecorderError as RecorderError
+    from dynamics.following.following import Follower as Follower
+    from dynamics.following.following import follow as follow
     from dynamics.homogeneity import residual_homogeneity as residual_homogeneity
-    from dynamics.joining import join as join
     from dynamics.lr_cut import oscillation as oscillation
     from dynamics.phases import detect_phases as detect_phases
     from dynamics.recorder import Recorder as Recorder
-    from dynamics.recovery import recover as recover
-    from dynamics.repacking import repack as repack
+    from dynamics.segments.joining import join as join
     from dynamics.snr import gradient_snr as gradient_snr
     from dynamics.spectra import singular_spectrum as singular_spectrum
     from dynamics.trajectory import TrajectoryError as TrajectoryError
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Finding": "dynamics.diagnosis",
-    "Follower": "dynamics.following",
+    "Follower": "dynamics.following.following",
     "Recorder": "dynamics.recorder",
-    "RecorderError": "dynamics.claim",
+    "RecorderError": "dynamics.file.claim",
     "TrajectoryError": "dynamics.trajectory",
     "attention_statistics": "dynamics.attention",
     "best_step": "dynamics.differences",
@@ -55,16 +55,16 @@ _HOMES = {
     "export_csv": "dynamics.export.table",
     "export_netcdf": "dynamics.export.netcdf",
     "export_tensorboard": "dynamics.export.tensorboard",
-    "follow": "dynamics.following",
+    "follow": "dynamics.following.following",
     "gradient_snr": "dynamics.snr",
     "information_compression": "dynamics.compression",
-    "join": "dynamics.joining",
+    "join": "dynamics.segments.joining",
     "learning_rate_equilibrium": "dynamics.equilibrium",
     "open_trajectory": "dynamics.trajectory",
     "oscillation": "dynamics.lr_cut",
     "predict_floor": "dynamics.differences",
-    "recover": "dynamics.recovery",
-    "repack": "dynamics.repacking",
+    "recover": "dynamics.copies.recovery",
+    "repack": "dynamics.copies.repacking",
     "residual_homogeneity": "dynamics.homogeneity",
     "singular_spectrum": "dynamics.spectra",
     "singular_value_bounds": "dynamics.certified",

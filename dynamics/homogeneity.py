@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import xarray as xr
 
-from dynamics.row_blocks import row_blocks
+from dynamics.file.row_blocks import row_blocks
 from dynamics.trajectory import TrajectoryError, require
 
 

@@ -11,15 +11,15 @@ from time import perf_counter
 
 import numpy as np
 
-from dynamics import late, layout
-from dynamics.claim import RecorderError
+from dynamics.file import late, layout
+from dynamics.file.claim import RecorderError
+from dynamics.file.provenance import root_attributes
+from dynamics.file.rows import Rows
+from dynamics.file.swmr_file import SwmrFile
+from dynamics.file.termination import Termination
 from dynamics.format import LATE, STATUS, STATUSES, STOP_REASON, Stream
-from dynamics.provenance import root_attributes
-from dynamics.rows import Rows
-from dynamics.segment_directory import SUFFIX as SEGMENTS_SUFFIX
-from dynamics.segments import Segments
-from dynamics.swmr_file import SwmrFile
-from dynamics.termination import Termination
+from dynamics.segments.segment_directory import SUFFIX as SEGMENTS_SUFFIX
+from dynamics.segments.segments import Segments
 
 RESERVED = (LATE, STATUS, STOP_REASON)
 
@@ -148,7 +148,8 @@ class Recorder:
             ...     trajectory["series/loss"].values
             array([1. , 0.5, 9. ])
         """
-        from dynamics import reopening, segment_reopening
+        from dynamics.file import reopening
+        from dynamics.segments import segment_reopening
 
         start = perf_counter()
         again = segment_reopening.reopen if os.path.isdir(path) else reopening.reopen

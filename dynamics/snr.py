@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from dynamics.file.row_blocks import row_blocks
 from dynamics.gram import cosines, merge_blocks
 from dynamics.gram import normalized_snr_from_gram as normalized_snr_from_gram
 from dynamics.gram import snr_from_gram as snr_from_gram
@@ -21,7 +22,6 @@ from dynamics.ratios import from_log
 from dynamics.ratios import log_snr as log_snr
 from dynamics.ratios import reference_snr as reference_snr
 from dynamics.ratios import snr_from_norms as snr_from_norms
-from dynamics.row_blocks import row_blocks
 from dynamics.smoothing import running_mean
 from dynamics.smoothing import running_median as running_median
 from dynamics.steps import rows_in_order

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import h5py
 import xarray as xr
 
-from dynamics import late, stacked
-from dynamics.file_tree import datasets
+from dynamics.file import late
+from dynamics.file.file_tree import datasets
+from dynamics.file.opening import DAMAGED, TrajectoryError, check_format, first_line, open_file
+from dynamics.file.trust import ensure_sound
 from dynamics.format import COMMITTED, LATE, STATUS_DTYPES
-from dynamics.opening import DAMAGED, TrajectoryError, check_format, first_line, open_file
-from dynamics.trust import ensure_sound
+from dynamics.segments import stacked
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def open_trajectory(path: str | os.PathLike, check: bool | None = None) -> xr.Da
     Rows that are not committed are hidden, late scalars stand in their streams, and variables that were declared
     but never recorded are left out. What is seen of a running file is its state at the call: open it again for more.
 
-    A file that nobody has vouched for is looked at first by a child process with limits, `dynamics.structure`: links,
+    A file that nobody has vouched for is looked at first by a child process with limits (`dynamics.confined`): links,
     types, filters, sizes and counters, not its rows. What is read lazily afterwards trusts the file: of one from
     elsewhere, a compressed block may still unfold to more than it says, and values may be anything.
 

@@ -8,7 +8,12 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from dynamics.confined import run
+from dynamics.confined.confined import run
+from dynamics.confined.guarded import reading
+from dynamics.confined.storage import is_dimension_only
+from dynamics.confined.structure import look
+from dynamics.confined.worker import SILENT, Report
+from dynamics.file.opening import text
 from dynamics.format import (
     COMMITTED,
     FORMAT,
@@ -20,11 +25,6 @@ from dynamics.format import (
     STATUS_DTYPES,
     STATUSES,
 )
-from dynamics.guarded import reading
-from dynamics.opening import text
-from dynamics.storage import is_dimension_only
-from dynamics.structure import look
-from dynamics.worker import SILENT, Report
 
 BLOCK = 1 << 20
 
@@ -32,7 +32,7 @@ BLOCK = 1 << 20
 def validate(path: str | os.PathLike) -> list[str]:
     """Name every departure of a file from the trajectory format.
 
-    The file is read in a child process with limits, `dynamics.confined`. What makes it dangerous to read comes first,
+    The file is read in a child process with limits (`dynamics.confined`). What makes it dangerous to read comes first,
     and alone; so does what ended the child.
 
     Args:
@@ -47,7 +47,7 @@ def validate(path: str | os.PathLike) -> list[str]:
         ['no_such_run.h5: expected a trajectory, came no file: check the path']
     """
     if os.path.isdir(path):
-        from dynamics.segment_validation import validate_segments
+        from dynamics.segments.segment_validation import validate_segments
 
         return validate_segments(os.fspath(path), validate)
     outcome = run("validate", path)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
-from dynamics.claim import RecorderError
+from dynamics.file.claim import RecorderError
 from dynamics.recorder import Recorder
 from solvers.checkpoint import Checkpoint, path_at, paths_beside
 

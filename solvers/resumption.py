@@ -9,9 +9,9 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from dynamics.opening import TrajectoryError, open_file, text
+from dynamics.file.opening import TrajectoryError, open_file, text
 from dynamics.recorder import Recorder
-from dynamics.segment_catalogue import Catalogue
+from dynamics.segments.segment_catalogue import Catalogue
 from solvers.cadence import Cadence
 from solvers.checkpoint import Checkpoint, latest, path_at
 from solvers.checkpoint_file import CheckpointError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from dynamics.termination import CAUGHT
+from dynamics.file.termination import CAUGHT
 
 
 class StepBoundary:

@@ -17,16 +17,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analyses import info
-from dynamics import confined, open_trajectory, recovery, trust, validation
-from dynamics.lock import LockedError
-from dynamics.opening import TrajectoryError
+from dynamics import open_trajectory, validation
+from dynamics.confined import confined
+from dynamics.copies import recovery
+from dynamics.file import trust
+from dynamics.file.lock import LockedError
+from dynamics.file.opening import TrajectoryError
 
 BARE = re.compile(r"^(\S+: )?Unable to synchronously \w+")
 EXPECTED = (TrajectoryError, LockedError, OSError)
 
 
 class Observed:
-    """`dynamics.confined.run`, remembering what its children took."""
+    """`dynamics.confined.confined.run`, remembering what its children took."""
 
     def __init__(self):
         self.run, self.memory, self.died = confined.run, 0, 0

@@ -15,7 +15,7 @@ import numpy as np
 from analyses.benchmarks.damage import DAMAGE, spliced
 from analyses.benchmarks.hostile import INSTEAD, MADE
 from dynamics import Recorder
-from dynamics.copying import copy_rows
+from dynamics.copies.copying import copy_rows
 from dynamics.format import Stream
 
 ROWS = 40

@@ -254,7 +254,9 @@ def _different(path: Path, whole: dict[str, dict[str, np.ndarray]], prefix: bool
     for stream, variables in found.items():
         for name, values in variables.items():
             expected = whole[stream].get(name, np.empty(0))
-            if prefix and len(values) == 0:  # A variable that nothing was ever written to is shown until there are rows.
+            if (
+                prefix and len(values) == 0
+            ):  # A variable that nothing was ever written to is shown until there are rows.
                 continue
             if not np.array_equal(values, expected[: len(values)] if prefix else expected, equal_nan=True):
                 wrong.append(f"{stream}/{name}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dynamics import superblock
+from dynamics.file import superblock
 
 BLOCKS = (b"OHDR", b"OCHK", b"FRHP", b"FADB", b"EAHD", b"EAIB", b"FAHD", b"BTHD", b"BTLF", b"GCOL", b"FSHD", b"FHDB")
 START = 4096

@@ -19,7 +19,7 @@ import typer
 
 from analyses.benchmarks.machine import describe_machine
 from analyses.terminal import keep, say, table
-from dynamics.following import Follower
+from dynamics.following.following import Follower
 from dynamics.recorder import Recorder
 
 SCALARS = 20

@@ -24,9 +24,9 @@ import typer
 from analyses.benchmarks.machine import describe_machine
 from analyses.terminal import keep, table
 from dynamics import validate
-from dynamics.copying import verify_copy
-from dynamics.opening import TrajectoryError
-from dynamics.recovery import recover
+from dynamics.copies.copying import verify_copy
+from dynamics.copies.recovery import recover
+from dynamics.file.opening import TrajectoryError
 
 WRITER = """
 import os, sys
@@ -43,7 +43,7 @@ for step in range(10**9):
 """
 RECOVERY = """
 import sys
-from dynamics.recovery import recover
+from dynamics.copies.recovery import recover
 print("ready", flush=True)
 recover(sys.argv[1])
 """

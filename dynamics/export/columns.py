@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.export.exported import index_of
-from dynamics.opening import text
+from dynamics.file.opening import text
 
 SMALL = 64
 """Numbers a row up to which an array becomes columns."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from dynamics.export.columns import columns, row_blocks
 from dynamics.export.exported import Exported, chosen, index_of, new_folder
-from dynamics.opening import text
+from dynamics.file.opening import text
 from dynamics.trajectory import open_trajectory
 
 SUFFIX = ".pinnscope"

@@ -5,7 +5,7 @@ from analyses.benchmarks.corrupted_calls import Observed, is_clear, judge
 from analyses.benchmarks.corrupted_cases import LARGE, SIMILAR, Case, schedule
 from analyses.benchmarks.damage import DAMAGE
 from analyses.benchmarks.hostile import INSTEAD, MADE
-from dynamics.opening import TrajectoryError
+from dynamics.file.opening import TrajectoryError
 
 LEFT_OUT = (*LARGE, *SIMILAR)
 CASE = Case("truncated", "small")

@@ -41,7 +41,7 @@ def test_failures_are_counted(tmp_path, monkeypatch):
     path, outcome = tmp_path / "run.h5", Outcome()
     path.write_bytes(b"no trajectory")
     monkeypatch.setattr(readers, "HERTZ", 1e9)
-    monkeypatch.setattr("dynamics.following.PAUSE", 0.0)
+    monkeypatch.setattr("dynamics.following.following.PAUSE", 0.0)
     readers.read(str(path), outcome)
     assert len(outcome.found.errors) == 101
     assert "expected an HDF5 file" in outcome.found.errors[0]

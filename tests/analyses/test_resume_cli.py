@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from analyses.benchmarks.resumes import departures
 from analyses.cli import app
-from dynamics.opening import open_file
+from dynamics.file.opening import open_file
 from solvers.checkpoint import paths_beside
 
 CASE = """

@@ -26,8 +26,8 @@ from analyses.sparkline import LEVELS, PLAIN_LEVELS, sparkline
 from analyses.watch import Watcher, phase_so_far, watch
 from analyses.watch_frame import frame, line, plain
 from analyses.watched import QUIET, file_age
+from dynamics.file.opening import TrajectoryError
 from dynamics.format import Stream
-from dynamics.opening import TrajectoryError
 from dynamics.recorder import Recorder
 
 SAMPLE = "data/helmholtz-rba.h5"

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dynamics import confined, keeper
-from dynamics.confined import Task, run
+from dynamics.confined import confined, keeper
+from dynamics.confined.confined import Task, run
 
 HERE = "tests.dynamics.test_confined"
 
@@ -156,7 +156,9 @@ def test_the_child_imports_little_and_finds_no_plugins(tasks, monkeypatch):
         "OPENBLAS_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
     }
-    command = "import sys, dynamics.structure, dynamics.validation, dynamics.summary as s; print(*sys.modules)"
+    command = (
+        "import sys, dynamics.confined.structure, dynamics.validation, dynamics.file.summary as s; print(*sys.modules)"
+    )
     loaded = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout.split()
     assert not {"xarray", "pandas", "scipy", "torch", "h5netcdf", "matplotlib"} & set(loaded)
 
@@ -232,7 +234,7 @@ def test_the_child_ends_when_the_caller_is_interrupted(tasks):
 
 def test_the_child_ends_with_the_caller(tasks):
     code = (
-        "from dynamics import confined; from dynamics.confined import Task\n"
+        "from dynamics.confined import confined; from dynamics.confined.confined import Task\n"
         f"confined.TASKS = {{'sleep': Task('{HERE}:begin', endless=True)}}\n"
         "confined.run('sleep', 'run.h5', progress=lambda part: print('on', flush=True))"
     )

@@ -15,11 +15,12 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamics import Recorder, TrajectoryError, folding, open_trajectory, validate
-from dynamics.copying import copy_rows, verify_copy
+from dynamics import Recorder, TrajectoryError, open_trajectory, validate
+from dynamics.copies import folding
+from dynamics.copies.copying import copy_rows, verify_copy
+from dynamics.copies.new_file import Sink
+from dynamics.copies.stored_blocks import blocks, stored_blocks
 from dynamics.format import Stream, Variable
-from dynamics.new_file import Sink
-from dynamics.stored_blocks import blocks, stored_blocks
 
 PAYLOAD = np.array([0x7FF8000000000123, 0xFFF8DEADBEEF0001, 0x8000000000000000], np.uint64).view(np.float64)
 
@@ -378,7 +379,7 @@ def test_a_write_that_fails_once_is_remembered(tmp_path):
 
 FILL_THE_DISK = """
     import resource, signal, sys
-    from dynamics.copying import copy_rows
+    from dynamics.copies.copying import copy_rows
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
     try:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from analyses.benchmarks.damage import DAMAGE
 from analyses.benchmarks.hostile import MADE
 from analyses.info import checkpoints, show
-from dynamics import Recorder, TrajectoryError, open_trajectory, trust, validate
-from dynamics.lock import Holder, Lock
+from dynamics import Recorder, TrajectoryError, open_trajectory, validate
+from dynamics.file import trust
+from dynamics.file.lock import Holder, Lock
 
 YEAR_AGO = 365 * 86400
 

@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from dynamics import following
-from dynamics.following import Follower, follow
+from dynamics.file.opening import TrajectoryError
+from dynamics.following import following
+from dynamics.following.following import Follower, follow
 from dynamics.format import Stream, Variable
-from dynamics.opening import TrajectoryError
 from dynamics.recorder import Recorder
 from dynamics.trajectory import open_trajectory
 

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from analyses.cli import app
 from dynamics import Recorder, diagnose, open_trajectory, validate
-from dynamics.copying import copy_rows, verify_copy
+from dynamics.copies.copying import copy_rows, verify_copy
+from dynamics.copies.recovery import recover
+from dynamics.copies.repacking import repack
 from dynamics.format import FORMAT_VERSION, KNOWN
-from dynamics.recovery import recover
-from dynamics.repacking import repack
 
 FOLDER = Path(__file__).parents[2] / "data" / "versions"
 VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from dynamics import Recorder
-from dynamics.lock import Holder, Lock, LockedError, holder
+from dynamics.file.lock import Holder, Lock, LockedError, holder
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_of_many_that_find_a_dead_lock_one_gets_it(tmp_path):
     path = tmp_path / "run.h5"
     write_lock(path, host=platform.node(), pid=2**22 + 1, started="1")
     code = (
-        "import sys, time; from dynamics.lock import Lock, LockedError\n"
+        "import sys, time; from dynamics.file.lock import Lock, LockedError\n"
         "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
         "try: Lock(sys.argv[1]); print('mine', flush=True)\n"
         "except LockedError: print('refused', flush=True)\n"
@@ -129,7 +129,7 @@ def test_of_many_that_find_a_dead_lock_one_gets_it(tmp_path):
 
 def test_a_forked_process_does_not_give_back_what_is_not_its_own(tmp_path):
     code = (
-        "import os, sys; from dynamics import Recorder; from dynamics.lock import holder\n"
+        "import os, sys; from dynamics import Recorder; from dynamics.file.lock import holder\n"
         "recorder = Recorder(sys.argv[1])\n"
         "if os.fork() == 0:\n    recorder._file.lock.release(); os._exit(0)\n"
         "os.wait(); print(holder(sys.argv[1]) is not None)"

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dynamics.file.rows import Rows
 from dynamics.format import FORMAT, KNOWN, ROOT_ATTRIBUTES, Stream, Variable
 from dynamics.recorder import Recorder, RecorderError
-from dynamics.rows import Rows
 from dynamics.trajectory import open_trajectory
 from dynamics.validation import validate
 

@@ -13,11 +13,13 @@ import h5py
 import numpy as np
 import pytest
 
-from dynamics import Recorder, TrajectoryError, open_trajectory, recovery, salvage, superblock, validate
-from dynamics.copying import copy_rows
-from dynamics.lock import Holder, LockedError, holder
-from dynamics.recovery import recover
-from dynamics.replacement import Replacement
+from dynamics import Recorder, TrajectoryError, open_trajectory, validate
+from dynamics.copies import recovery, salvage
+from dynamics.copies.copying import copy_rows
+from dynamics.copies.recovery import recover
+from dynamics.copies.replacement import Replacement
+from dynamics.file import superblock
+from dynamics.file.lock import Holder, LockedError, holder
 
 STEPS = 1300
 DEAD = 2**22 + 1
@@ -337,7 +339,7 @@ FULL = """
     import resource, signal, sys
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000,) * 2)
-    from dynamics.recovery import recover
+    from dynamics.copies.recovery import recover
     try:
         recover(sys.argv[1])
     except Exception as error:

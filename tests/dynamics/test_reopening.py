@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dynamics import Recorder, TrajectoryError, open_trajectory, validate
+from dynamics.file.lock import LockedError
 from dynamics.format import Stream, Variable
-from dynamics.lock import LockedError
 
 TERMS = Stream("series", coords={"term": ["interior", "boundary"]})
 WEIGHTS = Stream("weights", [Variable("value", ("entry",), "weights", "m", "f4")], {"entry": 7}, {"layer": 3})
@@ -167,7 +167,7 @@ def test_a_disk_that_is_too_small_for_the_copy_leaves_the_original(tmp_path, who
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dynamics.reopening.copy_rows", full)
+    monkeypatch.setattr("dynamics.file.reopening.copy_rows", full)
     with pytest.raises(OSError, match="No space left"):
         Recorder.reopen(whole, {"series": 5})
     assert whole.read_bytes() == before

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import Recorder, TrajectoryError, open_trajectory, repacking, validate
-from dynamics.copying import copy_rows, verify_copy
+from dynamics import Recorder, TrajectoryError, open_trajectory, validate
+from dynamics.copies import repacking
+from dynamics.copies.copying import copy_rows, verify_copy
+from dynamics.copies.repacking import repack
+from dynamics.file.lock import LockedError
 from dynamics.format import Stream
-from dynamics.lock import LockedError
-from dynamics.repacking import repack
 
 PAYLOADS = np.array([0x7FF8000000000123, 0xFFF8DEADBEEF0001, 0x8000000000000000, 1], np.uint64).view(np.float64)
 

@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 from dynamics import row_blocks as module
+from dynamics.file.row_blocks import row_blocks
 from dynamics.homogeneity import cell_index, homogeneity, residual_homogeneity
 from dynamics.recorder import Recorder
-from dynamics.row_blocks import row_blocks
 from dynamics.snr import gradient_snr
 from dynamics.trajectory import open_trajectory
 

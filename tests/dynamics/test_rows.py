@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamics.file.pending_scalars import PendingScalars
+from dynamics.file.rows import Rows
 from dynamics.format import Stream, Variable
-from dynamics.pending_scalars import PendingScalars
-from dynamics.rows import Rows
 
 NAMES = ("a", "b", "c")
 floats = st.floats(width=64)

@@ -17,16 +17,16 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamics import segment_catalogue, segment_directory, segment_following, segment_summary, segments, stack
+from dynamics.copies.recovery import recover
+from dynamics.file.lock import LockedError, holder
+from dynamics.file.opening import TrajectoryError
+from dynamics.file.summary import summarise
 from dynamics.format import Stream, Variable
-from dynamics.joining import join
-from dynamics.lock import LockedError, holder
-from dynamics.opening import TrajectoryError
 from dynamics.recorder import Recorder, RecorderError
-from dynamics.recovery import recover
-from dynamics.segment_catalogue import Catalogue
-from dynamics.segment_directory import segment_path
-from dynamics.summary import summarise
+from dynamics.segments import segment_catalogue, segment_directory, segment_following, segment_summary, segments, stack
+from dynamics.segments.joining import join
+from dynamics.segments.segment_catalogue import Catalogue
+from dynamics.segments.segment_directory import segment_path
 from dynamics.trajectory import open_trajectory
 from dynamics.validation import departures, validate
 
@@ -675,8 +675,8 @@ KILLED = """
     import os, random, signal, sys, time
     import numpy as np
     from dynamics.recorder import Recorder
-    from dynamics.segment_catalogue import Catalogue
-    from dynamics.segment_directory import segment_numbers
+    from dynamics.segments.segment_catalogue import Catalogue
+    from dynamics.segments.segment_directory import segment_numbers
 
     def train(path):
         with Recorder(path, commit_every=0.002) as recorder:

@@ -10,13 +10,15 @@ import pytest
 
 from analyses.benchmarks.damage import object_headers, seal
 from analyses.benchmarks.hostile import INSTEAD, MADE
-from dynamics import Recorder, structure, superblock
-from dynamics.confined import run
-from dynamics.copying import copy_rows
+from dynamics import Recorder
+from dynamics.confined import structure
+from dynamics.confined.confined import run
+from dynamics.confined.guarded import printable
+from dynamics.confined.storage import CHUNK_BYTES
+from dynamics.confined.structure import examine
+from dynamics.copies.copying import copy_rows
+from dynamics.file import superblock
 from dynamics.format import Stream
-from dynamics.guarded import printable
-from dynamics.storage import CHUNK_BYTES
-from dynamics.structure import examine
 
 ROWS = 30
 YEAR_AGO = 365 * 86400
@@ -260,7 +262,7 @@ def test_a_half_seen_write_is_looked_at_again(samples, tmp_path, monkeypatch):
         if len(waits) == 2:
             path.write_bytes(whole)
 
-    monkeypatch.setattr("dynamics.guarded.sleep", heal)
+    monkeypatch.setattr("dynamics.confined.guarded.sleep", heal)
     assert examine(path) == [] and len(waits) == 2
     path.write_bytes(torn)
     age(path)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dynamics import Recorder, RecorderError, open_trajectory, validate
-from dynamics.termination import Terminated, Termination
+from dynamics.file.termination import Terminated, Termination
 
 LOOP = """
 import sys

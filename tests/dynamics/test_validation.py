@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamics import confined, validation
-from dynamics.copying import copy_rows
+from dynamics import validation
+from dynamics.confined import confined
+from dynamics.copies.copying import copy_rows
 from dynamics.format import ROOT_ATTRIBUTES, Stream
 from dynamics.recorder import Recorder
 from dynamics.validation import departures, validate

@@ -15,7 +15,7 @@ import pytest
 import torch
 from numpy.lib import format as npy
 
-from dynamics.claim import RecorderError
+from dynamics.file.claim import RecorderError
 from solvers import Every, checkpoint_file
 from solvers.checkpoint import Checkpoint, latest, path_at, paths_beside
 from solvers.checkpoint_file import STRUCTURE, CheckpointError, read_file, write_file

@@ -16,8 +16,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from dynamics import Recorder, open_trajectory, validate
-from dynamics.claim import RecorderError
-from dynamics.lock import LockedError
+from dynamics.file.claim import RecorderError
+from dynamics.file.lock import LockedError
 from solvers import (
     LBFGS,
     MLP,

@@ -1,0 +1,1 @@
+"""Files from anywhere, looked at by a child process with limits."""
