@@ -11,13 +11,14 @@ from time import perf_counter
 
 import numpy as np
 
-from dynamics.file import late, layout
+from dynamics.file import late, layout, reopening
 from dynamics.file.claim import RecorderError
 from dynamics.file.provenance import root_attributes
 from dynamics.file.rows import Rows
 from dynamics.file.swmr_file import SwmrFile
 from dynamics.file.termination import Termination
 from dynamics.format import LATE, STATUS, STATUSES, STOP_REASON, Stream
+from dynamics.segments import segment_reopening
 from dynamics.segments.segment_directory import SUFFIX as SEGMENTS_SUFFIX
 from dynamics.segments.segments import Segments
 
@@ -113,7 +114,13 @@ class Recorder:
 
     @classmethod
     def reopen(
-        cls, path: str | os.PathLike, rows: Mapping[str, int], *, commit_every: float | None = None, strict: bool = True
+        cls,
+        path: str | os.PathLike,
+        rows: Mapping[str, int],
+        *,
+        config: Mapping | None = None,
+        commit_every: float | None = None,
+        strict: bool = True,
     ) -> Recorder:
         """Go on with a trajectory that an earlier run left, behind the rows that are named.
 
@@ -124,6 +131,7 @@ class Recorder:
         Args:
             path: the trajectory, closed or left by a dead writer.
             rows: rows to keep of each stream, as `sync` gave them; 0 of those not named.
+            config: entries of the recorded configuration that are others now, such as the number of steps.
             commit_every: longest time in seconds that rows wait in memory; None is 1 s, in segments 30 s.
             strict: raise when the file cannot be written on.
 
@@ -148,15 +156,12 @@ class Recorder:
             ...     trajectory["series/loss"].values
             array([1. , 0.5, 9. ])
         """
-        from dynamics.file import reopening
-        from dynamics.segments import segment_reopening
-
         start = perf_counter()
         again = segment_reopening.reopen if os.path.isdir(path) else reopening.reopen
-        file, streams, seconds, origin = again(os.fspath(path), rows)
+        found = again(os.fspath(path), rows, config)
         recorder = cls.__new__(cls)
-        recorder._set_up(file, commit_every, strict, start - seconds)
-        recorder._streams, recorder._origin = streams, origin
+        recorder._set_up(found.file, commit_every, strict, start - found.seconds)
+        recorder._streams, recorder._origin = found.streams, found.origin
         recorder._second_step_seen = True
         recorder._seconds = perf_counter() - start
         return recorder

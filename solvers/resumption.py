@@ -78,7 +78,7 @@ def reopener(
         A function that opens the file; until then it is not touched.
     """
     rows = resume(loop, trajectory, count, anyway).rows
-    return partial(Recorder.reopen, trajectory, rows, strict=strict)
+    return partial(Recorder.reopen, trajectory, rows, config={"steps": count}, strict=strict)
 
 
 def resumed_steps(

@@ -12,21 +12,22 @@ import numpy as np
 from dynamics.copies.copying import committed, copy_rows, verify_copy
 from dynamics.file.claim import take
 from dynamics.file.opening import TrajectoryError, open_file, text
-from dynamics.file.provenance import resumption
+from dynamics.file.reopened import Reopened, attributes_again
 from dynamics.file.rows import Rows
 from dynamics.file.swmr_file import SwmrFile
 from dynamics.format import COMMITTED, INDEX, LATE, ROW, Stream, Variable
 
 
-def reopen(path: str, rows: Mapping[str, int]) -> tuple[SwmrFile, dict[str, Rows], float, dict[str, str]]:
+def reopen(path: str, rows: Mapping[str, int], config: Mapping[str, object] | None = None) -> Reopened:
     """Open a trajectory for writing behind its first rows.
 
     Args:
         path: the trajectory, closed or left by a dead writer.
         rows: rows to keep by stream; 0 of those not named.
+        config: entries of the recorded configuration that are others now.
 
     Returns:
-        The file, its streams, the time in seconds of the last row that is kept, and `created` and `run_id`.
+        The file in SWMR mode, its streams, and where they end.
 
     Raises:
         TrajectoryError: no trajectory that can be read.
@@ -43,11 +44,11 @@ def reopen(path: str, rows: Mapping[str, int]) -> tuple[SwmrFile, dict[str, Rows
         if found := verify_copy(path, temporary, rows):
             raise TrajectoryError(f"{path}: expected an exact copy to go on with, came another: {found[0]}")
         with h5py.File(temporary, "r+", libver="latest") as copy:
-            copy.attrs.update(resumption(copy.attrs.get("resumed"), rows))
+            copy.attrs.update(attributes_again(copy.attrs, rows, config))
             origin = {name: text(copy.attrs.get(name, "")) for name in ("created", "run_id")}
             streams = {name: rows_of(group) for name, group in copy.items() if name != LATE and _grows(group)}
             seconds = max((_last(group["time"]) for group in copy.values() if _grows(group)), default=0.0)
-        return SwmrFile.again(path, temporary, streams, lock), streams, seconds, origin
+        return Reopened(SwmrFile.again(path, temporary, streams, lock), streams, seconds, origin)
     except BaseException:
         with suppress(OSError):
             os.remove(temporary)

@@ -8,23 +8,23 @@ from collections.abc import Mapping
 import numpy as np
 
 from dynamics.file.claim import take
-from dynamics.file.provenance import resumption
-from dynamics.file.rows import Rows
+from dynamics.file.reopened import Reopened, attributes_again
 from dynamics.format import LATE
 from dynamics.segments.segment_catalogue import Catalogue
 from dynamics.segments.segment_directory import remove_after
 from dynamics.segments.segments import Segments
 
 
-def reopen(path: str, rows: Mapping[str, int]) -> tuple[Segments, dict[str, Rows], float, dict[str, str]]:
+def reopen(path: str, rows: Mapping[str, int], config: Mapping[str, object] | None = None) -> Reopened:
     """Open a segmented trajectory for writing behind its first rows, which some segment ends with.
 
     Args:
         path: the directory; nobody writes it any more.
         rows: rows to keep by stream; 0 of those not named.
+        config: entries of the recorded configuration that are others now.
 
     Returns:
-        The directory, its streams, the time in seconds of the last row that is kept, and `created` and `run_id`.
+        The directory, its streams, and where they end.
 
     Raises:
         TrajectoryError: a segment is missing or damaged.
@@ -37,12 +37,12 @@ def reopen(path: str, rows: Mapping[str, int]) -> tuple[Segments, dict[str, Rows
         last = _boundary(path, rows)
         remove_after(path, last)
         catalogue = Catalogue(path)
-        again = resumption(catalogue.attributes.get("resumed"), rows)
         streams = {name: stream.rows(written=True) for name, stream in catalogue.streams.items()}
         seconds = max((_seconds(catalogue, name) for name in streams), default=0.0)
         origin = {name: str(catalogue.attributes.get(name, "")) for name in ("created", "run_id")}
-        attributes = catalogue.attributes | again
-        return Segments.again(path, last, catalogue.committed | {LATE: 0}, attributes, lock), streams, seconds, origin
+        attributes = catalogue.attributes | attributes_again(catalogue.attributes, rows, config)
+        file = Segments.again(path, last, catalogue.committed | {LATE: 0}, attributes, lock)
+        return Reopened(file, streams, seconds, origin)
     except BaseException:
         lock.release()
         raise

@@ -94,6 +94,15 @@ def test_a_complete_run_is_prolonged(tmp_path, whole):
         assert tree.attrs["status"] == "complete"
 
 
+def test_the_configuration_of_now(tmp_path):
+    path = tmp_path / "run.h5"
+    with Recorder(path, config={"steps": 5, "seed": 3}) as recorder:
+        recorder.record("series", 0, loss=1.0)
+    Recorder.reopen(path, {"series": 1}, config={"steps": 9}).close()
+    with open_trajectory(path) as tree:
+        assert json.loads(tree.attrs["config"]) == {"steps": 9, "seed": 3}
+
+
 def test_the_clock_goes_on(tmp_path):
     path = tmp_path / "run.h5"
     with Recorder(path) as recorder:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dynamics import row_blocks as module
+from dynamics.file import row_blocks as module
 from dynamics.file.row_blocks import row_blocks
 from dynamics.homogeneity import cell_index, homogeneity, residual_homogeneity
 from dynamics.recorder import Recorder
