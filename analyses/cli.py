@@ -82,6 +82,9 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN.h5; --steps is the number in all.")] = False,
     checkpoint: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints; 0: none.")] = 60.0,
     anyway: Annotated[bool, typer.Option("--anyway", help="Resume also under other versions or threads.")] = False,
+    unrecorded: Annotated[
+        bool, typer.Option("--go-on-unrecorded", help="Train on where the file cannot be written on: a full disk.")
+    ] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the cases and stop.")] = False,
 ) -> None:
     """Run a case and record its trajectory."""
@@ -109,7 +112,7 @@ def run(
     from analyses.run import run as run_config
 
     kept = {"overwrite": overwrite, "checkpoint": checkpoint or None, "resume": resume, "anyway": anyway}
-    outcome = run_config(config, output, **kept)
+    outcome = run_config(config, output, strict=not unrecorded, **kept)
     if outcome.status == "diverged":
         complain(
             f"the run diverged ({outcome.reason}); the steps before are kept in {output}: pinnscope diagnose {output}"

@@ -48,6 +48,7 @@ def run(
     checkpoint: float | None = None,
     resume: bool = False,
     anyway: bool = False,
+    strict: bool = True,
     progress: bool = True,
 ) -> Outcome:
     """Do the run that a configuration describes, print what came out, and return where it is.
@@ -59,6 +60,7 @@ def run(
         checkpoint: seconds between checkpoints of a training; None: there are none.
         resume: go on with the trajectory from its latest checkpoint.
         anyway: resume also where versions, threads or rounding differ.
+        strict: end a training whose file cannot be written on; else it goes on unrecorded.
         progress: show a progress bar on a terminal.
 
     Returns:
@@ -98,6 +100,7 @@ def run(
         checkpoint=checkpoint,
         resume=resume,
         anyway=anyway,
+        strict=strict,
         config={"case": _case(config), **direct},
         seed=config.seed,
         device=config.device,

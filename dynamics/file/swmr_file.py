@@ -222,8 +222,8 @@ class SwmrFile:
         """
         if not self.frozen:
             return "nothing was written yet: free space or choose another path"
-        rows = ", ".join(f"{count} rows of {name}" for name, count in self.committed.items() if name != LATE)
-        return f"{rows or 'no rows'} are committed, and the file is readable up to there"
+        counts = [f"{count} rows of {name}" for name, count in self.committed.items() if count and name != LATE]
+        return f"{', '.join(counts) or 'no rows'} are committed, and the file is readable up to there"
 
     def _fold(self) -> None:
         """Make columns of `/late`, in a copy: should this fail, the file is as it was, and readers fold anyway."""
