@@ -12,20 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import h5py
-import numpy as np
-from h5py import h5a, h5g, h5o, h5t
+from h5py import h5g, h5o, h5t
 
+from dynamics.confined.attributes import Attributes
 from dynamics.confined.counted import Counted
 from dynamics.confined.guarded import reading
-from dynamics.confined.storage import Extent, dangers, items_refused
+from dynamics.confined.storage import Extent, dangers
 from dynamics.confined.worker import SILENT, Report
-from dynamics.file.opening import text
 from dynamics.format import COMMITTED
 
 OBJECTS, DEPTH = 10_000, 8
-ATTRIBUTES, ATTRIBUTE_BYTES, ATTRIBUTE_ITEMS, TOTAL_BYTES = 1000, 1 << 24, 100_000, 1 << 25
-SCALES = ("DIMENSION_LIST", "REFERENCE_LIST")
-"""The attributes of dimension scales: the only ones that point at other objects."""
 
 
 def examine(path: str | os.PathLike, report: Report = SILENT) -> list[str]:
@@ -89,7 +85,8 @@ class _Walk:
     def __init__(self, file: h5py.File, extent: Extent, report: Report):
         self.extent, self.report = extent, report
         self.seen = {_place(file.id): "/"}
-        self.objects, self.attribute_bytes, self.committed = 0, 0, {}
+        self.attributes = Attributes(report)
+        self.objects, self.committed = 0, {}
 
     def group(self, path: str, group: h5py.Group, depth: int) -> Iterator[str]:
         """Yield the findings of a group and of all that is in it."""
@@ -138,37 +135,7 @@ class _Walk:
             self.report(0.0)
 
     def _attributes(self, path: str, item: h5py.Group | h5py.Dataset) -> Iterator[str]:
-        if self.attribute_bytes > TOTAL_BYTES:
-            return
-        count = h5a.get_num_attrs(item.id)
-        if count > ATTRIBUTES:
-            yield f"{path}: {count} attributes; expected at most {ATTRIBUTES}: leave the file alone"
-            return
-        for index in range(count):
-            attribute = h5a.open(item.id, index=index)
-            name = text(attribute.name)
-            self.report.at(f"attribute {name} of {path}")
-            size, items = attribute.get_storage_size(), math.prod(attribute.shape or ())
-            if size > ATTRIBUTE_BYTES or items > ATTRIBUTE_ITEMS:
-                yield (
-                    f"{path}: attribute {name} of {size} bytes, {items} items; expected at most {ATTRIBUTE_BYTES} "
-                    f"bytes, {ATTRIBUTE_ITEMS} items: leave the file alone"
-                )
-            elif name not in SCALES and (what := items_refused(attribute.get_type())):
-                yield f"{path}: attribute {name} holds {what}; expected numbers or text: leave the file alone"
-            elif name not in SCALES:
-                # The length of a text stands where the text does: whether it can be read shows in reading it.
-                value = item.attrs[attribute.name]
-                self.attribute_bytes += size + _text_bytes(value)
-                if self.attribute_bytes > TOTAL_BYTES:
-                    yield f"{path}: attributes of more than {TOTAL_BYTES} bytes up to {name}: leave the file alone"
-                    return
-
-
-def _text_bytes(value: object) -> int:
-    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
-        return sum(map(_text_bytes, value.flat))
-    return len(value) if isinstance(value, str | bytes) else 0
+        yield from (line for _, line in self.attributes.dangers(path, item))
 
 
 def _place(identifier: h5o.ObjectID) -> tuple:
