@@ -76,6 +76,30 @@ def dangers(path: str, dataset: h5py.Dataset, committed: int | None, extent: Ext
     Yields:
         One line per danger.
     """
+    found = [*unsafe(path, dataset, extent)]
+    yield from found
+    if found:
+        return
+    if not is_chunked(dataset):
+        yield from _block(path, dataset, extent)
+        return
+    wrong = misplaced(path, dataset, committed, extent)
+    yield from wrong
+    if not wrong:
+        _unfold(dataset, extent)
+
+
+def unsafe(path: str, dataset: h5py.Dataset, extent: Extent) -> Iterator[str]:
+    """Name what forbids reading any of a dataset: where its values lie, their type, their filters, their size.
+
+    Args:
+        path: of the dataset in the file.
+        dataset: open; only its metadata are read.
+        extent: of the file.
+
+    Yields:
+        One line per danger.
+    """
     creation = dataset.id.get_create_plist()
     # Before its shape is asked for: that alone would open the files behind a virtual dataset.
     if creation.get_layout() == h5d.VIRTUAL:
@@ -85,9 +109,21 @@ def dangers(path: str, dataset: h5py.Dataset, committed: int | None, extent: Ext
         yield f"{path}: data in another file; expected it in the file itself"
         return
     found = [*_filters(path, creation), *_type(path, dataset.id.get_type()), *_shape(path, dataset)]
+    if not found and creation.get_layout() == h5d.CHUNKED:
+        found += _chunk(path, dataset, extent)
     yield from found
-    if not found:
-        yield from (_chunks if creation.get_layout() == h5d.CHUNKED else _block)(path, dataset, committed, extent)
+
+
+def is_chunked(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset is stored in chunks.
+
+    Args:
+        dataset: any.
+
+    Returns:
+        What its creation properties say.
+    """
+    return dataset.id.get_create_plist().get_layout() == h5d.CHUNKED
 
 
 def is_dimension_only(dataset: h5py.Dataset) -> bool:
@@ -141,7 +177,7 @@ def _shape(path: str, dataset: h5py.Dataset) -> Iterator[str]:
         yield f"{path}: shape {dataset.shape}; expected a size that a file can have: leave the file alone"
 
 
-def _block(path: str, dataset: h5py.Dataset, committed: int | None, extent: Extent) -> Iterator[str]:
+def _block(path: str, dataset: h5py.Dataset, extent: Extent) -> Iterator[str]:
     """Check a dataset that is stored in one piece."""
     if dataset.shape is None:
         return
@@ -179,13 +215,29 @@ def _labels(path: str, dataset: h5py.Dataset) -> Iterator[str]:
             return
 
 
-def _chunks(path: str, dataset: h5py.Dataset, committed: int | None, extent: Extent) -> Iterator[str]:
+def _chunk(path: str, dataset: h5py.Dataset, extent: Extent) -> Iterator[str]:
+    whole = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
+    # Without filters every chunk lies in the file as large as it is.
+    if whole > max(CHUNK_BYTES, 0 if dataset.id.get_create_plist().get_nfilters() else extent.size):
+        yield f"{path}: chunks of {whole} bytes; expected at most {CHUNK_BYTES}: repack it where you trust it"
+    elif _is_text(dataset):
+        yield f"{path}: strings of varying length in chunks; expected them as labels of a dimension only"
+
+
+def misplaced(path: str, dataset: h5py.Dataset, committed: int | None, extent: Extent) -> list[str]:
+    """Name the first chunk that lies outside the file or the dataset, or takes more bytes than it can.
+
+    Args:
+        path: of the dataset in the file.
+        dataset: in chunks, and not `unsafe`; its chunk index is read.
+        committed: rows that have to be in the file, None for all that it stores.
+        extent: what the datasets before it take; this one is added.
+
+    Returns:
+        One line, or none.
+    """
     item, filters = dataset.id.get_type().get_size(), dataset.id.get_create_plist().get_nfilters()
     whole = math.prod(dataset.chunks) * item
-    # Without filters every chunk lies in the file as large as it is.
-    if whole > max(CHUNK_BYTES, 0 if filters else extent.size):
-        yield f"{path}: chunks of {whole} bytes; expected at most {CHUNK_BYTES}: repack it where you trust it"
-        return
     most = whole + whole // 100 + 1024 if filters else whole
     count = stored = 0
     shape, size, wrong = dataset.shape, extent.size, []
@@ -198,6 +250,8 @@ def _chunks(path: str, dataset: h5py.Dataset, committed: int | None, extent: Ext
         if committed is not None and chunk.chunk_offset[0] >= committed:
             return
         stored += chunk.size
+        if wrong:
+            return
         if chunk.byte_offset + chunk.size > size:
             wrong.append(f"rows of {path[1:]} are lost, a chunk lies behind the end of the file at byte {size}")
         elif chunk.size > most or any(map(ge, chunk.chunk_offset, shape)):
@@ -205,17 +259,22 @@ def _chunks(path: str, dataset: h5py.Dataset, committed: int | None, extent: Ext
 
     dataset.id.chunk_iter(visit)
     extent.stored += stored
-    logical = math.prod(dataset.shape) * item
-    taken_whole = dataset.is_scale and not is_dimension_only(dataset)
     extent.unfolded += count * whole
     group = path.rpartition("/")[0]
-    extent.longest[group] = max(extent.longest.get(group, 0), dataset.shape[0])
-    extent.eager += logical - 8 * dataset.shape[0] if taken_whole else 0
-    yield from (f"{line}: damaged or truncated" for line in wrong[:1])
-    if _is_text(dataset):
-        yield f"{path}: strings of varying length in chunks; expected them as labels of a dimension only"
-    elif filters and taken_whole and not wrong and logical <= extent.most:
-        # Readers take in indices and labels whole. That a compressed chunk unfolds to no more shows in reading it.
+    extent.longest[group] = max(extent.longest.get(group, 0), shape[0])
+    extent.eager += math.prod(shape) * item - 8 * shape[0] if _taken_whole(dataset) else 0
+    return [f"{line}: damaged or truncated" for line in wrong]
+
+
+def _taken_whole(dataset: h5py.Dataset) -> bool:
+    """Whether readers take in all of a dataset, as they do with indices and labels."""
+    return dataset.is_scale and not is_dimension_only(dataset)
+
+
+def _unfold(dataset: h5py.Dataset, extent: Extent) -> None:
+    """Read what readers take in whole: that compressed chunks unfold to no more than they say shows in reading them."""
+    size = math.prod(dataset.shape) * dataset.id.get_type().get_size()
+    if dataset.id.get_create_plist().get_nfilters() and _taken_whole(dataset) and size <= extent.most:
         step = max(1, dataset.chunks[0])
         for start in range(0, dataset.shape[0], step):
             dataset[start : start + step]

@@ -79,7 +79,9 @@ def test_the_file_is_an_ordinary_npz_of_stored_members(tmp_path):
         assert np.array_equal(arrays["state.tensors.0"], NESTED["tensors"][0].numpy())
 
 
-@pytest.mark.parametrize("value", [print, {1, 2}, np.array([None]), b"bytes", lambda: 0], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [print, {1, 2}, np.array([None]), b"bytes", lambda: 0], ids=lambda value: type(value).__name__
+)
 def test_what_would_have_to_be_run_is_refused_by_its_place(value):
     with pytest.raises(ValueError, match=r"optimizer\.lambdas\.1: expected numbers"):
         pack({"optimizer": {"lambdas": [None, value]}})
