@@ -45,12 +45,12 @@ lint: $(READY) ## check style, docstrings and who imports whom
 	@$(RUN) -m ruff format --check .
 	@$(VENV)/bin/lint-imports --no-cache
 
-bench: $(READY) ## measure everything, over three hours; results in analyses/benchmarks/ and analyses/reproduce/
+bench: $(READY) ## measure everything, over four hours; results in analyses/benchmarks/ and analyses/reproduce/
 	@$(RUN) -m analyses.benchmarks.recording --json analyses/benchmarks/recording.json
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.derivatives --json analyses/benchmarks/derivatives.json \
 	  --figure analyses/figures/derivatives.png
-	@for name in block_gradients drivers failures optimizers profiles quasi_newton random_features rbf_fd self_scaled spectra \
-	  tall trusted; do \
+	@for name in block_gradients corrupted crashes drivers failures full_disks large optimizers profiles quasi_newton \
+	  random_features rbf_fd readers recoveries resumes self_scaled spectra tall trusted; do \
 	  OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.$$name --json analyses/benchmarks/$$name.json || exit 1; \
 	done
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.cli reproduce ad-vs-fd --output analyses/reproduce/results/ad-vs-fd --overwrite

@@ -27,8 +27,8 @@ from analyses.terminal import keep, table
 from dynamics import Recorder, RecorderError
 from dynamics.format import Stream, Variable
 
-ROWS = 400
-ENOUGH = 2_800_000
+ROWS = 150
+ENOUGH = 1_100_000
 """Bytes, fewer than all rows of a trial need."""
 
 

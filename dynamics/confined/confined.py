@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from types import MappingProxyType
 
+from dynamics.confined.extent import on_disk
 from dynamics.confined.guarded import irregular
 from dynamics.confined.keeper import START_SECONDS, Ended, Keeper, give_back, take
 from dynamics.confined.worker import FORKS
@@ -100,7 +101,7 @@ def run(
     work, path = TASKS[task], os.fspath(path)
     if refusal := irregular(path):
         return Outcome(death=refusal)
-    total = math.inf if work.endless else seconds + _stored(path) / BYTES_PER_SECOND
+    total = math.inf if work.endless else seconds + on_disk(path) / BYTES_PER_SECOND
     request = {
         "function": work.function,
         "path": path,
@@ -233,12 +234,3 @@ def _last(keeper: Keeper) -> tuple[int | None, int]:
             return None, 0
         if line[:1] == b"E":
             return tuple(json.loads(line[1:]))
-
-
-def _stored(path: str) -> float:
-    """Return the bytes that a file takes on the disk: of holes, none need to be read."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0
-    return min(status.st_size, 512 * getattr(status, "st_blocks", math.inf))

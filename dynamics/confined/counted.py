@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from dynamics.confined.storage import REPORTED, Extent, dangers
+from dynamics.confined.extent import Extent
+from dynamics.confined.storage import REPORTED, dangers
 from dynamics.confined.worker import Report
 from dynamics.format import COMMITTED, LATE, LATE_DTYPES
 

@@ -78,12 +78,25 @@ def opened(path: str) -> Iterator[tuple[h5py.File, str]]:
             file, state = opened.enter_context(open_file(path))
         if block is not None and block.end > block.size and state == "closed":
             raise TrajectoryError(f"{path}: expected {block.end} bytes, came {block.size}: {DAMAGED}")
-        if file.userblock_size:
-            raise TrajectoryError(
-                f"{path}: expected an HDF5 file from its first byte on, came a user block of {file.userblock_size} "
-                "bytes before it: cut it off (h5unjam) where you trust it"
-            )
+        check_start(path, file)
         yield file, state
+
+
+def check_start(path: str, file: h5py.File) -> None:
+    """Refuse a file that begins with something else, which what is made of it would lose.
+
+    Args:
+        path: for the message.
+        file: open.
+
+    Raises:
+        TrajectoryError: it has a user block.
+    """
+    if file.userblock_size:
+        raise TrajectoryError(
+            f"{path}: expected an HDF5 file from its first byte on, came a user block of {file.userblock_size} "
+            "bytes before it: cut it off (h5unjam) where you trust it"
+        )
 
 
 def irregular(path: str) -> str:

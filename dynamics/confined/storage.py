@@ -9,7 +9,7 @@ from operator import ge
 import h5py
 from h5py import h5d, h5t
 
-from dynamics.confined.worker import SILENT, Report
+from dynamics.confined.extent import Extent
 from dynamics.file.opening import text
 
 FILTERS = (1, 2, 3)
@@ -20,48 +20,7 @@ RANK = 16
 DIMENSION_SIZE = 10**8
 REPORTED = 1 << 13
 LABELS, TEXT_BYTES = 100_000, 1 << 24
-UNFOLDED_BYTES, UNFOLDED_RATIO, EAGER_RATIO = 128 << 20, 200, 8
 WITHOUT_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
-
-
-class Extent:
-    """Bytes that datasets say they take in the file, and bytes that they unfold to.
-
-    Args:
-        size: of the file in bytes.
-        disk: bytes that it takes on the disk, fewer where it has holes.
-        report: told of progress.
-    """
-
-    def __init__(self, size: int, disk: float, report: Report = SILENT):
-        self.size, self.disk, self.report = size, disk, report
-        self.stored, self.unfolded = 0, 0
-        self.eager, self.longest = 0, {}
-
-    @property
-    def most(self) -> float:
-        """Bytes that a file of this size may unfold to where all of it is read at once."""
-        return max(UNFOLDED_BYTES, EAGER_RATIO * self.disk)
-
-    def dangers(self) -> Iterator[str]:
-        """Name what is wrong with all datasets together.
-
-        Yields:
-            One line per danger.
-        """
-        if self.stored > self.size:
-            yield f"/: datasets of {self.stored} bytes; expected at most the file's {self.size}: they overlap, damaged"
-        # Readers take in indices whole, as long as the longest dataset of their group.
-        if (eager := self.eager + 8 * sum(self.longest.values())) > self.most:
-            yield (
-                f"/: indices and labels of {eager} bytes; expected at most {EAGER_RATIO} times the {self.disk} bytes "
-                "on the disk: leave the file alone"
-            )
-        if self.unfolded > max(UNFOLDED_BYTES, UNFOLDED_RATIO * self.disk):
-            yield (
-                f"/: {self.disk} bytes on the disk that unfold to {self.unfolded}; expected at most {UNFOLDED_RATIO} "
-                "times as many: a decompression bomb, leave the file alone"
-            )
 
 
 def dangers(path: str, dataset: h5py.Dataset, committed: int | None, extent: Extent) -> Iterator[str]:
@@ -81,7 +40,7 @@ def dangers(path: str, dataset: h5py.Dataset, committed: int | None, extent: Ext
     if found:
         return
     if not is_chunked(dataset):
-        yield from _block(path, dataset, extent)
+        yield from block_dangers(path, dataset, extent)
         return
     wrong = misplaced(path, dataset, committed, extent)
     yield from wrong
@@ -177,8 +136,17 @@ def _shape(path: str, dataset: h5py.Dataset) -> Iterator[str]:
         yield f"{path}: shape {dataset.shape}; expected a size that a file can have: leave the file alone"
 
 
-def _block(path: str, dataset: h5py.Dataset, extent: Extent) -> Iterator[str]:
-    """Check a dataset that is stored in one piece."""
+def block_dangers(path: str, dataset: h5py.Dataset, extent: Extent) -> Iterator[str]:
+    """Name what makes it dangerous to read a dataset that is stored in one piece.
+
+    Args:
+        path: of the dataset in the file.
+        dataset: not in chunks, and not `unsafe`; labels are read.
+        extent: what the datasets before it take; this one is added.
+
+    Yields:
+        One line per danger.
+    """
     if dataset.shape is None:
         return
     stored, wanted = dataset.id.get_storage_size(), math.prod(dataset.shape) * dataset.id.get_type().get_size()

@@ -6,7 +6,6 @@ small blocks are read.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from h5py import h5g, h5o, h5t
 
 from dynamics.confined.attributes import Attributes
 from dynamics.confined.counted import Counted
+from dynamics.confined.extent import Extent
 from dynamics.confined.guarded import reading
-from dynamics.confined.storage import Extent, dangers
+from dynamics.confined.storage import dangers
 from dynamics.confined.worker import SILENT, Report
 from dynamics.format import COMMITTED
 
@@ -72,9 +72,7 @@ def look(file: h5py.File, path: str, report: Report = SILENT) -> Look:
     Returns:
         The findings, and the counters, each read before the datasets that it counts.
     """
-    status = os.stat(path)
-    disk = min(status.st_size, 512 * getattr(status, "st_blocks", math.inf))
-    walk = _Walk(file, Extent(status.st_size, disk, report), report)
+    walk = _Walk(file, Extent.of(path, report), report)
     found = list(walk.group("", file, 0)) or list(walk.extent.dangers())
     return Look(tuple(found), walk.committed)
 

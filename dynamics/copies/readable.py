@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import h5py
 
+from dynamics.copies.admitted import Admitted
 from dynamics.copies.duplicate import attribute_names, check_storage, read_attribute
 from dynamics.copies.folding import ENTRIES, entries
 from dynamics.copies.stored_blocks import blocks, stored_blocks
 from dynamics.file.opening import first_line
-from dynamics.format import COMMITTED, INDEX, LATE, LATE_DTYPES, STATUS_DTYPES
+from dynamics.format import INDEX, LATE, LATE_DTYPES, STATUS_DTYPES
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,12 @@ class Readable:
     trailing: bool
 
 
-def survey(file: h5py.File, progress: Callable[[float], None] = lambda fraction: None) -> Readable:
+def survey(file: h5py.File, admitted: Admitted, progress: Callable[[float], None] = lambda fraction: None) -> Readable:
     """Read all of a file once, and note what cannot be read.
 
     Args:
         file: open, not in SWMR mode: there HDF5 waits without end for damage to pass.
+        admitted: what of it may be touched.
         progress: told the share that has been read, as far as can be told.
 
     Returns:
@@ -45,11 +47,10 @@ def survey(file: h5py.File, progress: Callable[[float], None] = lambda fraction:
     Example:
         >>> with h5py.File("example.h5", "w", driver="core", backing_store=False) as file:
         ...     file["series/committed"], file["series/step"] = 0, [0]
-        ...     file["elsewhere"] = h5py.ExternalLink("other.h5", "/")
-        ...     survey(file).lost
-        ('/elsewhere: ExternalLink, left out',)
+        ...     survey(file, Admitted({"series": 0}, frozenset(), ())).rows
+        {'series': 0}
     """
-    work = _Survey(file, progress)
+    work = _Survey(file, admitted, progress)
     work.run()
     return Readable(work.rows, frozenset(work.leave_out), tuple(work.lost), work.trailing)
 
@@ -57,13 +58,11 @@ def survey(file: h5py.File, progress: Callable[[float], None] = lambda fraction:
 class _Survey:
     """One survey under way."""
 
-    def __init__(self, file: h5py.File, progress: Callable[[float], None]):
-        self.file, self._progress = file, progress
+    def __init__(self, file: h5py.File, admitted: Admitted, progress: Callable[[float], None]):
+        self.file, self.admitted, self._progress = file, admitted, progress
         self.rows: dict[str, int] = {}
-        self.leave_out: set[str] = set()
-        self.lost: list[str] = []
+        self.leave_out, self.lost = set(admitted.leave_out), list(admitted.lost)
         self.trailing = False
-        self._seen: set[int] = set()
         self._read, self._size = 0, max(1, file.id.get_filesize())
 
     def run(self) -> None:
@@ -72,30 +71,24 @@ class _Survey:
             item = self._open(f"/{name}")
             if isinstance(item, h5py.Dataset):
                 self._array(f"/{name}", item, replaced=name in STATUS_DTYPES)
-            elif item is not None and COMMITTED in item:
-                self._stream(name, item)
+            elif item is not None and name in self.admitted.rows:
+                self._stream(name, item, self.admitted.rows[name])
             elif item is not None:
                 self._group(f"/{name}", item)
 
     def _open(self, path: str) -> h5py.Group | h5py.Dataset | None:
-        """Return what a name stands for, once; None where there is nothing that a copy could take over."""
+        """Return what a name stands for; None where there is nothing that a copy could take over."""
+        if path in self.leave_out:
+            return None
         try:
-            link = self.file.get(path, getlink=True)
-            item = self.file[path] if isinstance(link, h5py.HardLink) else link
-            if isinstance(item, h5py.Group | h5py.Dataset):
-                place = h5py.h5o.get_info(item.id).addr
-                if place in self._seen:
-                    return None
-                self._seen.add(place)
-                self._attributes(path, item)
-                return item
-            what = f"{type(item).__name__}, left out"
+            item = self.file[path]
         except MemoryError:
             raise
         except Exception as error:  # Whatever HDF5 and h5py raise on damaged metadata, here and below.
-            what = f"cannot be read ({first_line(error)})"
-        self._lose(path, what)
-        return None
+            self._lose(path, f"cannot be read ({first_line(error)})")
+            return None
+        self._attributes(path, item)
+        return item
 
     def _lose(self, path: str, what: str) -> None:
         self.leave_out.add(path)
@@ -103,7 +96,7 @@ class _Survey:
 
     def _attributes(self, path: str, item: h5py.Group | h5py.Dataset) -> None:
         try:
-            names = attribute_names(item)
+            names = attribute_names(item, self.leave_out)
         except Exception as error:
             self._lose(f"{path}@", f"its attributes cannot be read ({first_line(error)})")
             return
@@ -141,12 +134,7 @@ class _Survey:
             else:
                 self._lose(path, f"cannot be read ({first_line(error)})")
 
-    def _stream(self, name: str, group: h5py.Group) -> None:
-        try:
-            rows = int(group[COMMITTED][()])
-        except Exception as error:
-            self._lose(f"/{name}", f"its number of rows cannot be read ({first_line(error)}), all of it is lost")
-            return
+    def _stream(self, name: str, group: h5py.Group, rows: int) -> None:
         readable = {}
         for key in group:
             path = f"/{name}/{key}"

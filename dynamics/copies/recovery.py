@@ -11,6 +11,7 @@ from time import sleep, time
 import h5py
 
 from dynamics.confined import confined
+from dynamics.confined.extent import on_disk
 from dynamics.copies.replacement import Replacement
 from dynamics.copies.salvage import copy_readable as copy_readable
 from dynamics.file import superblock
@@ -118,7 +119,7 @@ def _joined(path: str, output: str | os.PathLike | None, overwrite: bool, progre
 
 
 def _in_child(path: str, replacement: Replacement, progress: Callable[[float], None] | None) -> dict:
-    size, free = os.path.getsize(path), shutil.disk_usage(os.path.dirname(replacement.place)).free
+    size, free = on_disk(path), shutil.disk_usage(os.path.dirname(replacement.place)).free
     if free < size:
         raise OSError(
             f"{path}: expected room for a copy of {size / 1e6:.0f} MB, came {free / 1e6:.0f} MB: free space, or name "

@@ -8,9 +8,10 @@ from contextlib import contextmanager, suppress
 
 import h5py
 
+from dynamics.confined.guarded import FINDINGS, LINE, check_start, printable
+from dynamics.copies.admitted import Admitted, admit
 from dynamics.copies.copy_check import departures
 from dynamics.copies.copying import copy_open
-from dynamics.copies.duplicate import committed
 from dynamics.copies.readable import Readable, survey
 from dynamics.file import superblock
 from dynamics.file.opening import DAMAGED, TrajectoryError, check_format, first_line, open_file, text
@@ -32,28 +33,47 @@ def copy_readable(path: str, target: str, progress: Callable[[float], None]) -> 
         `rows`, `lost`, `status`, `reason` and `needed` as `Recovery` has them, or `error`: why there is no copy.
     """
     try:
-        with as_closed(path) as (file, closed):
-            check_format(path, file)
-            status, reason = _ending(file)
-            found = survey(file, _from(0, progress)) if closed else None
-            if found and status != "running" and not found.lost and not found.trailing:
-                kept = {name: count for name, count in found.rows.items() if name != LATE}
-                return {"rows": kept, "lost": [], "status": status, "reason": reason, "needed": False}
-            if status == "running":
-                status, reason = "interrupted", f"recovered: {_writer(file)} ended without closing it"
-            copied, found = _copied(file, target, found, (status, reason), progress)
-            with open_file(target) as (copy, _):
-                wrong = list(
-                    departures(file, copy, copied, found.leave_out, found.rows.get(LATE, 0), _from(2, progress))
-                )
-        if wrong:
-            raise TrajectoryError(f"{path}: expected an exact copy, came another: {'; '.join(wrong[:3])}: try again")
-    except (TrajectoryError, OSError) as error:
+        return _salvaged(path, target, progress)
+    except Exception as error:  # Of a damaged file, whatever HDF5 and h5py raise.
         with suppress(OSError):
             os.remove(target)
-        return {"error": str(error)}
-    rows = {name: count for name, count in copied.items() if name != LATE}
-    return {"rows": rows, "lost": list(found.lost), "status": status, "reason": reason, "needed": True}
+        if isinstance(error, MemoryError):
+            raise
+        return {"error": _named(path, target, error)}
+
+
+def _salvaged(path: str, target: str, progress: Callable[[float], None]) -> dict[str, object]:
+    with as_closed(path) as (file, closed):
+        check_format(path, file)
+        admitted = admit(file, path, progress)
+        status, reason = _ending(file, admitted)
+        found = survey(file, admitted, _from(0, progress)) if closed else None
+        if found and status != "running" and not found.lost and not found.trailing:
+            return _answer(found.rows, found, status, reason, False)
+        if status == "running":
+            status, reason = "interrupted", f"recovered: {_writer(file)} ended without closing it"
+        copied, found = _copied(file, path, target, admitted, found, (status, reason), progress)
+        with open_file(target) as (copy, _):
+            wrong = list(departures(file, copy, copied, found.leave_out, found.rows.get(LATE, 0), _from(2, progress)))
+    if wrong:
+        raise TrajectoryError(f"{path}: expected an exact copy, came another: {'; '.join(wrong[:3])}: try again")
+    return _answer(copied, found, status, reason, True)
+
+
+def _answer(rows: dict[str, int], found: Readable, status: str, reason: str, needed: bool) -> dict[str, object]:
+    lost = [printable(line[:LINE]) for line in found.lost[:FINDINGS]]
+    if len(found.lost) > FINDINGS:
+        lost.append(f"/: {len(found.lost) - FINDINGS} further losses, not named here")
+    kept = {name: count for name, count in rows.items() if name != LATE}
+    return {"rows": kept, "lost": lost, "status": status, "reason": printable(reason), "needed": needed}
+
+
+def _named(path: str, target: str, error: Exception) -> str:
+    """Return what an error says, with the path of the file that it is about."""
+    if isinstance(error, OSError) and error.filename == target:
+        return f"{path}: its copy {target}: {error.strerror}"
+    line = str(error) if isinstance(error, TrajectoryError) else f"cannot be read ({first_line(error)}): {DAMAGED}"
+    return printable((line if path in line else f"{path}: {line}")[:LINE])
 
 
 @contextmanager
@@ -67,11 +87,12 @@ def as_closed(path: str) -> Iterator[tuple[h5py.File, bool]]:
         The open file, and whether it had been closed at the length that it has.
 
     Raises:
-        TrajectoryError: HDF5 cannot open it.
+        TrajectoryError: HDF5 cannot open it, or it begins with something else.
     """
     block = superblock.read(path)
     if block is None:
         with open_file(path) as (file, _):
+            check_start(path, file)
             yield file, True
         return
     with superblock.AsClosed(path) as view:
@@ -92,26 +113,33 @@ def _flags(path: str) -> int:
 
 
 def _copied(
-    file: h5py.File, target: str, found: Readable | None, status: tuple[str, str], progress: Callable[[float], None]
+    file: h5py.File,
+    path: str,
+    target: str,
+    admitted: Admitted,
+    found: Readable | None,
+    status: tuple[str, str],
+    progress: Callable[[float], None],
 ) -> tuple[dict[str, int], Readable]:
     """Copy a file; what cannot be read of it is looked for only where it has not been, and where a copy fails."""
     most = max(UNFOLDED_BYTES, UNFOLDED_RATIO * file.id.get_filesize())
-    if found is None:
-        try:
-            whole = Readable(committed(file), frozenset(), (), True)
-            return copy_open(file, target, whole.rows, status=status, most=most, progress=_from(1, progress)), whole
-        except MemoryError:
+
+    def copy(found: Readable) -> tuple[dict[str, int], Readable]:
+        tell, left_out = _from(1, progress), found.leave_out
+        rows = copy_open(file, target, found.rows, leave_out=left_out, status=status, most=most, progress=tell)
+        return rows, found
+
+    if found is not None:
+        return copy(found)
+    try:
+        return copy(Readable(admitted.rows, admitted.leave_out, admitted.lost, True))
+    except Exception as error:
+        if isinstance(error, MemoryError) or getattr(error, "filename", None) == target:
             raise
-        except Exception as error:
-            found = survey(file, _from(0, progress))
-            if not found.lost:
-                raise OSError(
-                    f"{target}: cannot be written ({first_line(error)}): free space, or name another"
-                ) from error
-    copied = copy_open(
-        file, target, found.rows, leave_out=found.leave_out, status=status, most=most, progress=_from(1, progress)
-    )
-    return copied, found
+        found = survey(file, admitted, _from(0, progress))
+        if found.lost == admitted.lost:
+            raise TrajectoryError(f"{path}: cannot be copied ({first_line(error)}): {DAMAGED}") from error
+    return copy(found)
 
 
 def _from(part: int, progress: Callable[[float], None]) -> Callable[[float], None]:
@@ -119,8 +147,10 @@ def _from(part: int, progress: Callable[[float], None]) -> Callable[[float], Non
     return lambda share: progress((part + share) / 3)
 
 
-def _ending(file: h5py.File) -> tuple[str, str]:
+def _ending(file: h5py.File, admitted: Admitted) -> tuple[str, str]:
     """Return status and stop reason; running and none where they cannot be read."""
+    if admitted.leave_out.intersection({f"/{STATUS}", f"/{STOP_REASON}"}):
+        return "running", ""
     try:
         status, reason = (text(file[name][()]) for name in (STATUS, STOP_REASON))
     except Exception:
@@ -129,5 +159,8 @@ def _ending(file: h5py.File) -> tuple[str, str]:
 
 
 def _writer(file: h5py.File) -> str:
-    pid, host = file.attrs.get("pid", ""), text(file.attrs.get("host", ""))
-    return f"process {text(pid)} on {host}" if pid != "" and host else "its writer"
+    try:
+        pid, host = (text(file.attrs.get(name, "")) for name in ("pid", "host"))
+    except Exception:
+        return "its writer"
+    return f"process {pid} on {host}" if pid and host else "its writer"

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import shutil
 import struct
 import subprocess
@@ -296,8 +295,12 @@ def test_links_and_filters_are_named_and_left_out(left):
         file["points"].create_dataset("packed", data=np.ones(9), chunks=(3,), compression="lzf")
         file["points"].attrs["reference"] = file.ref
     message = refused_in_place(left)
-    for part in ("/elsewhere: ExternalLink", "/points/packed: .*filter 32000", "/points@reference: cannot be kept"):
-        assert re.search(part, message)
+    for part in (
+        "/elsewhere: ExternalLink, left out",
+        "/points/packed: stored with filter lzf (32000), left out",
+        "/points@reference: holds references, left out",
+    ):
+        assert part in message
     result = recover(left, left.parent / "rest.h5")
     assert len(result.lost) == 3
     check(left.parent / "rest.h5")

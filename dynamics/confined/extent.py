@@ -1,0 +1,88 @@
+"""What all datasets of an untrusted file take together, in the file and in memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+
+from dynamics.confined.worker import SILENT, Report
+
+UNFOLDED_BYTES, UNFOLDED_RATIO, EAGER_RATIO = 128 << 20, 200, 8
+
+
+class Extent:
+    """Bytes that datasets say they take in the file, and bytes that they unfold to.
+
+    Args:
+        size: of the file in bytes.
+        disk: bytes that it takes on the disk, fewer where it has holes.
+        report: told of progress.
+    """
+
+    def __init__(self, size: int, disk: float, report: Report = SILENT):
+        self.size, self.disk, self.report = size, disk, report
+        self.stored, self.unfolded = 0, 0
+        self.eager, self.longest = 0, {}
+
+    @classmethod
+    def of(cls, path: str, report: Report = SILENT) -> Extent:
+        """Return the extent of a file of which no dataset has been looked at.
+
+        Args:
+            path: of the file, which exists.
+            report: told of progress.
+
+        Returns:
+            The extent.
+        """
+        return cls(os.path.getsize(path), on_disk(path), report)
+
+    @property
+    def most(self) -> float:
+        """Bytes that a file of this size may unfold to where all of it is read at once."""
+        return max(UNFOLDED_BYTES, EAGER_RATIO * self.disk)
+
+    def dangers(self) -> Iterator[str]:
+        """Name what is wrong with all datasets together.
+
+        Yields:
+            One line per danger.
+        """
+        if self.stored > self.size:
+            yield f"/: datasets of {self.stored} bytes; expected at most the file's {self.size}: they overlap, damaged"
+        # Readers take in indices whole, as long as the longest dataset of their group.
+        if (eager := self.eager + 8 * sum(self.longest.values())) > self.most:
+            yield (
+                f"/: indices and labels of {eager} bytes; expected at most {EAGER_RATIO} times the {self.disk} bytes "
+                "on the disk: leave the file alone"
+            )
+        yield from self.bombs()
+
+    def bombs(self) -> Iterator[str]:
+        """Name a file that unfolds to far more than it takes on the disk.
+
+        Yields:
+            One line, or none.
+        """
+        if self.unfolded > max(UNFOLDED_BYTES, UNFOLDED_RATIO * self.disk):
+            yield (
+                f"/: {self.disk} bytes on the disk that unfold to {self.unfolded}; expected at most {UNFOLDED_RATIO} "
+                "times as many: a decompression bomb, leave the file alone"
+            )
+
+
+def on_disk(path: str) -> float:
+    """Return the bytes that a file takes on the disk: of holes, none need to be read.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The bytes, 0 where there is no file.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0
+    return min(status.st_size, 512 * getattr(status, "st_blocks", math.inf))
