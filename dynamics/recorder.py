@@ -82,13 +82,16 @@ class Recorder:
         path = os.fspath(path)
         segmented = path.rstrip(os.sep).endswith(SEGMENTS_SUFFIX) if segments is None else segments
         file = Segments(path, overwrite) if segmented else SwmrFile(path, overwrite)
-        self._set_up(file, commit_every, strict, start)
-        for stream in streams:
-            self._check_name(stream.name)
-            self._streams[stream.name] = Rows(stream, declared=True)
-        self._config, self._attrs = dict(config or {}), dict(attrs or {})
-        first = root_attributes(self._config, self._attrs)
-        self._origin = {name: first[name] for name in ("created", "run_id")}
+        try:
+            self._set_up(file, commit_every, strict, start)
+            for stream in streams:
+                self.declare(stream)
+            self._config, self._attrs = dict(config or {}), dict(attrs or {})
+            first = root_attributes(self._config, self._attrs)
+            self._origin = {name: first[name] for name in ("created", "run_id")}
+        except BaseException:
+            file.discard()
+            raise
         self._seconds = perf_counter() - start
 
     def _set_up(self, file: SwmrFile | Segments, commit_every: float | None, strict: bool, start: float) -> None:
@@ -342,16 +345,20 @@ class Recorder:
         status, reason = self._ending
         if self._state != "open":
             return
-        self._work(self._commit, lambda: self._file.finish(status, reason))
-        if self._state == "open":
-            self._state = "closed"
+        self._work(self._commit, lambda: self._file.finish(status, reason), self._closed)
 
     def __enter__(self) -> Recorder:
         self._signals.begin()
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
-        self._signals.end()
+        try:
+            self._leave(kind, error)
+        finally:
+            # Not before: a second Ctrl-C must not end the closing in its middle.
+            self._signals.end()
+
+    def _leave(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
         if kind is None:
             self.close()
             return
@@ -369,6 +376,9 @@ class Recorder:
             )
         except OSError as second:
             error.add_note(str(second))
+
+    def _closed(self) -> None:
+        self._state = "closed"
 
     def _check_open(self) -> None:
         if self._state == "closed":

@@ -41,7 +41,10 @@ class Holder:
 
     @property
     def alive(self) -> bool | None:
-        """Whether the process still runs; None for one on another machine, of which nothing is known here."""
+        """Whether the process still runs; None for one on another machine, of which nothing is known here.
+
+        One that was killed and that its parent has not asked for yet, a zombie, writes nothing any more.
+        """
         if self.host != platform.node():
             return None
         try:
@@ -181,10 +184,11 @@ def _read(path: str) -> Holder | None:
 
 
 def _started(pid: int) -> str:
-    """Return the start time of a process as Linux tells it, in clock ticks since boot."""
+    """Return the start time of a process as Linux tells it, in clock ticks since boot; "" of a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name stands in brackets and may hold brackets and spaces itself; field 22 of the whole line.
-            return file.read().rpartition(b")")[2].split()[19].decode()
+            # The name stands in brackets and may hold brackets and spaces itself; field 3 of the whole line follows.
+            fields = file.read().rpartition(b")")[2].split()
+        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
     except (OSError, IndexError):
         return ""

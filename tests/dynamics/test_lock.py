@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from dynamics import Recorder
+from dynamics import Recorder, Stream
 from dynamics.file.lock import Holder, Lock, LockedError, holder
 
 
@@ -52,6 +52,24 @@ def test_a_killed_writer_leaves_a_lock_that_is_taken_over(tmp_path, elsewhere):
         assert holder(str(path)).pid == os.getpid()
         recorder.record("series", 0, loss=1.0)
     assert os.listdir(tmp_path) == ["run.h5"]
+
+
+def test_a_killed_writer_that_nobody_has_waited_for_is_dead(tmp_path, elsewhere):
+    path = str(tmp_path / "run.h5")
+    if not Holder.here().started:
+        pytest.skip("this system does not tell a zombie from a process")
+    elsewhere.kill()
+    os.waitid(os.P_PID, elsewhere.pid, os.WEXITED | os.WNOWAIT)
+    assert holder(path).alive is False
+    Recorder(path, overwrite=True).close()
+
+
+def test_a_recorder_that_could_not_be_made_leaves_nothing(tmp_path):
+    for path in (tmp_path / "run.h5", tmp_path / "run.segments"):
+        with pytest.raises(ValueError, match="expected a stream's name") as raised:
+            Recorder(path, streams=[Stream("no name")])
+        assert os.listdir(tmp_path) == [], raised
+    Recorder(tmp_path / "run.h5").close()
 
 
 def test_two_recorders_in_one_process(tmp_path):
