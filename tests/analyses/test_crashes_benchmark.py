@@ -29,8 +29,6 @@ def test_nothing_committed_is_lost_to_a_kill(tmp_path):
     rows = results("crashes", tmp_path)
     assert [row["count"] for row in rows.values()] == [20, 20]
     assert [row["faults"] for row in rows.values()] == [{}, {}]
-    assert rows["writer"]["killed while writing"] >= 5
-    assert rows["training, with checkpoints"]["killed while writing"] >= 5
 
 
 def test_a_full_disk_costs_nothing_that_was_committed(tmp_path):
