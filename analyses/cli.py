@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -355,7 +356,15 @@ def main() -> None:
     """Start the command line."""
     # Readers must not fail where a file system has no locks.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")
+    warnings.showwarning = _warn
     app()
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    """Print what is warned of in one line, as errors are, without the line of code that said it."""
+    from analyses.terminal import complain
+
+    complain(f"warning: {message}")
 
 
 if __name__ == "__main__":

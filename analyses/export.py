@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def export(
         UsageError: an unknown format, a suffix that contradicts it, or a format whose package is missing.
         FileExistsError: the output exists.
         FileNotFoundError: the output's directory does not exist.
+        PermissionError: nothing may be written there.
         TrajectoryError: not a trajectory that can be read.
     """
     implied = SUFFIXES.get(output.suffix.lower()) if output else None
@@ -52,6 +54,8 @@ def export(
         raise UsageError(f"{output}: expected another file than the trajectory itself: choose another name")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output.parent} is no directory; expected one for {output.name}: create it first")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{output} cannot be written; expected write permission: name another place (-o)")
     made = _exporter(form)(path, output, streams=streams or None, overwrite=overwrite)
     for file in made.files:
         say(f"wrote {file} ({Path(file).stat().st_size / 1e6:.2f} MB)")

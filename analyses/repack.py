@@ -8,6 +8,7 @@ from pathlib import Path
 from analyses.share_bar import share_bar
 from analyses.terminal import say
 from dynamics.copies.repacking import repack
+from dynamics.file.opening import TrajectoryError
 
 
 def repack_file(path: Path, output: Path | None = None, *, level: int = 4, overwrite: bool = False) -> None:
@@ -18,7 +19,14 @@ def repack_file(path: Path, output: Path | None = None, *, level: int = 4, overw
         output: a new file for the result; None replaces the trajectory.
         level: of gzip, 1 to 9.
         overwrite: replace an existing output.
+
+    Raises:
+        TrajectoryError: a directory of segments, or no closed trajectory.
     """
+    if path.is_dir():
+        raise TrajectoryError(
+            f"{path}: expected a file, came a directory: join its segments first, pinnscope recover {path} -o NEW.h5"
+        )
     size = os.path.getsize(path) if path.is_file() else 0
     with share_bar(f"repacking {path.name}", size) as tell:
         result = repack(path, output, level=level, overwrite=overwrite, progress=tell)

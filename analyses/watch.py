@@ -13,6 +13,7 @@ from rich.live import Live
 from analyses.terminal import say
 from analyses.watch_frame import WIDTH, frame, line
 from analyses.watched import NAMES, Watched, file_age
+from dynamics.file.lock import holder
 from dynamics.file.opening import TrajectoryError
 from dynamics.segments.segment_following import follower
 
@@ -35,8 +36,11 @@ class Watcher:
         self._follower = follower(path, self._names)
         self._failures, self._analysis_due, self._analysed = 0, 0.0, -1
 
-    def poll(self) -> bool:
+    def poll(self, patience: int = PATIENCE) -> bool:
         """Read what is new.
+
+        Args:
+            patience: polls that may fail one after the other, this one included, before the error is raised.
 
         Returns:
             Whether the run has ended.
@@ -50,7 +54,7 @@ class Watcher:
             except TrajectoryError:
                 # Perhaps it is being copied into place.
                 self._failures += 1
-                if self._failures >= PATIENCE:
+                if self._failures >= patience:
                     raise
                 return False
             self._failures = 0
@@ -99,9 +103,10 @@ def watch(path: Path, *, interval: float = 0.5, once: bool = False) -> None:
         return frame(watcher.watched, watcher.phase, watcher.now(), unicode=unicode)
 
     if once:
-        watcher.poll()
-        if watcher.watched.news.state == "waiting" and not path.exists():
-            raise TrajectoryError(f"{path}: expected a trajectory, came no file: check the path")
+        watcher.poll(patience=1)
+        if watcher.watched.news.state == "waiting" and holder(str(path)) is None:
+            came = "nothing recorded in it, and nobody at work on it" if path.exists() else "no file: check the path"
+            raise TrajectoryError(f"{path}: expected a trajectory, came {came}")
         watcher.analyse()
         console.print(view())
         return

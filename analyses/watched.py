@@ -7,9 +7,11 @@ import math
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from analyses.info import checkpoints
 from analyses.pace import elapsed, pace
 from dynamics.file.lock import Holder, holder
 from dynamics.following.news import News
@@ -215,12 +217,18 @@ def _state_of(found: Holder | None, silence: str, path: str, left: bool) -> str:
     what = f"{silence}: " if silence else ""
     if found is None:
         nobody = f"{what}nobody holds its lock"
-        return f"{nobody}; it was left unclosed: pinnscope recover {path}" if left else nobody if silence else ""
+        return f"{nobody}; it was left unclosed: {_advice(path)}" if left else nobody if silence else ""
     if found.alive is False:
-        return f"{what}{found} is dead, killed before it closed the file: pinnscope recover {path}"
+        return f"{what}{found} is dead, killed before it closed the file: {_advice(path)}"
     if found.alive is None:
         return f"{what}written by {found}" + (", stalled or dead, which cannot be told from here" if silence else "")
     return f"{what}{found} is alive" + (", stalled or in a long step" if silence else "")
+
+
+def _advice(path: str) -> str:
+    steps = checkpoints(Path(path))
+    on = f"go on from step {steps[-1]:,} with --resume, or " if steps else ""
+    return f"{on}pinnscope recover {path}" + (" -o NEW.h5" if os.path.isdir(path) else "")
 
 
 def _config(attributes: dict) -> dict:

@@ -144,6 +144,7 @@ class Recorder:
         Raises:
             TrajectoryError: no trajectory that can be read.
             ValueError: a stream has fewer committed rows than are to be kept, or no segment ends with them.
+            PermissionError: the file is protected against writing.
             LockedError: another process writes the file.
 
         Example:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from dynamics.format import LATE
 from solvers.checkpoint_file import CheckpointError, read_file, write_file
 from solvers.nested_arrays import pack, unpack
 
@@ -116,12 +117,13 @@ def paths_beside(trajectory: str) -> list[tuple[int, str]]:
     return sorted(found, reverse=True)
 
 
-def latest(trajectory: str, run_id: str | None = None) -> Checkpoint:
+def latest(trajectory: str, run_id: str | None = None, rows: Mapping[str, int] | None = None) -> Checkpoint:
     """Return the latest checkpoint of a trajectory that can be read; those passed over are named in warnings.
 
     Args:
         trajectory: path.
         run_id: of the trajectory; None takes a checkpoint of any run.
+        rows: that the trajectory has, by stream: a checkpoint behind more is passed over; None takes any.
 
     Returns:
         The checkpoint.
@@ -139,11 +141,14 @@ def latest(trajectory: str, run_id: str | None = None) -> Checkpoint:
         if run_id is not None and found.run_id != run_id:
             others.append(path)
             continue
+        if problem := _lacking(trajectory, found, rows):
+            problems.append(f"{path}: {problem}")
+            continue
         for problem in problems:
             warnings.warn(f"{problem}; going on from {path_at(trajectory, found.step)} instead", stacklevel=2)
         return found
     if problems:
-        raise CheckpointError("; ".join(problems) + ": run again from the start")
+        raise CheckpointError("; ".join(problems) + ": mend or bring back one of them, or run again from the start")
     if others:
         raise CheckpointError(
             f"{others[0]}: expected a checkpoint of the run {run_id} in {trajectory}, came one of another run: "
@@ -153,3 +158,11 @@ def latest(trajectory: str, run_id: str | None = None) -> Checkpoint:
         f"{trajectory}: expected a checkpoint beside it, {path_at(trajectory, 0).replace('-0.', '-STEP.')}, there is "
         "none: record with checkpoint=60.0, or run again from the start"
     )
+
+
+def _lacking(trajectory: str, checkpoint: Checkpoint, rows: Mapping[str, int] | None) -> str:
+    """Return which rows a trajectory lacks to go on from a checkpoint, "" where none; late ones have others' steps."""
+    for name, count in checkpoint.rows.items():
+        if rows is not None and name != LATE and rows.get(name, 0) < count:
+            return f"expected {count} rows of {name} in {trajectory}, came {rows.get(name, 0)}"
+    return ""

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
+from dynamics.file.aside import sync_directory
+
 STRUCTURE = "structure.json"
 HEADER_BYTES = 10_000
 MEMBERS = 100_000
@@ -55,17 +57,7 @@ def write_file(path: str, structure: object, arrays: Mapping[str, np.ndarray]) -
         with suppress(OSError):
             os.remove(temporary)
         raise
-    _sync_directory(os.path.dirname(path) or ".")
-
-
-def _sync_directory(path: str) -> None:
-    # Not every system lets a directory be opened; the file itself is safe without.
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_directory(os.path.dirname(path) or ".")
 
 
 def read_file(path: str) -> tuple[object, dict[str, np.ndarray]]:

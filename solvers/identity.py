@@ -40,7 +40,13 @@ def identity(
         Nested plain values that JSON can hold; points as digests of their coordinates.
     """
     network = objective.network
-    found = dict(describe(objective, optimizer, attention))
+    # First what the others follow from: a message about many differences names the first of them.
+    found: dict[str, object] = {
+        "seed": seed,
+        "dtype": str(objective.vector.dtype).removeprefix("torch."),
+        "device": str(objective.vector.device),
+        **describe(objective, optimizer, attention),
+    }
     found["network"] = {
         **found["network"],
         "trained": objective.parameters.names,
@@ -50,9 +56,6 @@ def identity(
     found |= {
         "points": points_digests(objective.points),
         "probes": {_name(probe): repr(probe.every) for probe in probes},
-        "seed": seed,
-        "dtype": str(objective.vector.dtype).removeprefix("torch."),
-        "device": str(objective.vector.device),
         "versions": versions(),
         "threads": torch.get_num_threads(),
     }

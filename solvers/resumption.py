@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from math import isclose
 from pathlib import Path
 from typing import Any
 
+from dynamics.copies.copying import committed
 from dynamics.file.opening import TrajectoryError, open_file, text
 from dynamics.recorder import Recorder
 from dynamics.segments.segment_catalogue import Catalogue
 from solvers.cadence import Cadence
-from solvers.checkpoint import Checkpoint, latest, path_at
+from solvers.checkpoint import Checkpoint, latest, path_at, paths_beside
 from solvers.checkpoint_file import CheckpointError
 from solvers.checkpoints import attach, identity_of
 from solvers.identity import OF_THE_MACHINE, differences
@@ -45,7 +45,7 @@ def resume(loop: Loop, trajectory: str | Path, count: int, anyway: bool = False)
             asked for; the message names what differs.
     """
     path = str(trajectory).rstrip(os.sep)
-    checkpoint = latest(path, _run_id(path))
+    checkpoint = latest(path, *_run_and_rows(path))
     own = path_at(path, checkpoint.step)
     _compare(own, checkpoint.identity, identity_of(loop), anyway)
     if count < checkpoint.step:
@@ -77,8 +77,20 @@ def reopener(
     Returns:
         A function that opens the file; until then it is not touched.
     """
-    rows = resume(loop, trajectory, count, anyway).rows
-    return partial(Recorder.reopen, trajectory, rows, config={"steps": count}, strict=strict)
+    path = str(trajectory).rstrip(os.sep)
+    before = paths_beside(path)
+    rows = resume(loop, path, count, anyway).rows
+
+    def reopen() -> Recorder:
+        # Its lock was not held so far: what another process has added since would be cut off.
+        if paths_beside(path) != before:
+            raise CheckpointError(
+                f"{path}: expected the checkpoints of a moment ago, came others: another process has gone on with "
+                "this run; resume it again"
+            )
+        return Recorder.reopen(path, rows, config={"steps": count}, strict=strict)
+
+    return reopen
 
 
 def resumed_steps(
@@ -105,14 +117,16 @@ def resumed_steps(
             raise
 
 
-def _run_id(path: str) -> str:
+def _run_and_rows(path: str) -> tuple[str, dict[str, int]]:
+    """Return which run a trajectory is of, and its committed rows by stream."""
     try:
         if os.path.isdir(path):
-            # Of a run in segments.
-            found = str(Catalogue(path).attributes.get("run_id", ""))
+            # A run in segments.
+            catalogue = Catalogue(path)
+            found, rows = str(catalogue.attributes.get("run_id", "")), catalogue.committed
         else:
             with open_file(path) as (file, _):
-                found = text(file.attrs.get("run_id", ""))
+                found, rows = text(file.attrs.get("run_id", "")), committed(file)
     except TrajectoryError as error:
         raise CheckpointError(f"nothing to resume: {error}") from error
     if not found:
@@ -120,7 +134,7 @@ def _run_id(path: str) -> str:
             f"{path}: expected a trajectory with the attribute run_id, came one without: it was recorded by an older "
             "version, which left no checkpoints"
         )
-    return found
+    return found, rows
 
 
 def _compare(path: str, was: Mapping[str, Any], now: Mapping[str, Any], anyway: bool) -> None:

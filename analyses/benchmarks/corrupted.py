@@ -1,6 +1,6 @@
 """Thousands of corrupted files, each given to validate, info, recover and open_trajectory(check=True).
 
-Run as `python -m analyses.benchmarks.corrupted [--quick] [--files 2000] [--seed 0] [--json FILE]`; about 8 minutes.
+Run as `python -m analyses.benchmarks.corrupted [--quick] [--files 2000] [--seed 0] [--json FILE]`; about 20 minutes.
 Counted: hangs, memory, crashes, files outside that were touched, errors that do not say what is wrong.
 """
 

@@ -165,6 +165,7 @@ class _Admission:
             self.extent.unfolded += own.unfolded
 
     def _stream(self, path: str, names: list[str]) -> None:
+        self.report.at(path)
         rows = self._counted(path)
         if isinstance(rows, str):
             self._lose(path, f"its number of rows cannot be read ({rows}), all of it is lost")
@@ -198,6 +199,7 @@ class _Admission:
 
     def _late(self) -> None:
         """Count what the columns take that late entries become."""
+        self.report.at(f"/{LATE}/name")
         names, count = set(), self.rows.get(LATE, 0)
         column = self.file[f"/{LATE}/name"] if count else None
         for start in range(0, count, BLOCK):

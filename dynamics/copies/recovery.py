@@ -17,9 +17,11 @@ from dynamics.copies.salvage import copy_readable as copy_readable
 from dynamics.file import superblock
 from dynamics.file.lock import LockedError, holder, lock_path
 from dynamics.file.opening import STILL, TrajectoryError
+from dynamics.file.trust import ensure_sound
 from dynamics.format import STATUS, STOP_REASON
 from dynamics.segments.joining import join
 from dynamics.segments.segment_catalogue import Catalogue
+from dynamics.segments.segment_directory import segment_numbers, segment_path
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ def _joined(path: str, output: str | os.PathLike | None, overwrite: bool, progre
     if output is None:
         raise TrajectoryError(f"{path}: expected an output for the segments of a directory, came none: name one (-o)")
     _check_lock(path)
+    for number in segment_numbers(path):
+        ensure_sound(segment_path(path, number), True)
     found = Catalogue(path).status
     status, reason = found[STATUS], found[STOP_REASON]
     if status == "running":

@@ -68,7 +68,9 @@ def take(path: str) -> Lock:
     except LockedError:
         raise
     except PermissionError as error:
-        raise PermissionError(f"{path} cannot be written ({error.strerror}): choose another place") from error
+        raise PermissionError(
+            f"{path} cannot be written ({error.strerror} in its directory): permit that, or choose another place"
+        ) from error
     except OSError as error:
         raise RecorderError(f"{path} cannot be created ({error.strerror}): choose another place") from error
 

@@ -169,7 +169,10 @@ def lock_path(path: str) -> str:
 
 def _refusal(path: str, found: Holder, lock: str) -> str:
     if found == Holder.here():
-        return f"{path} is being written by another recorder of this process: close that one first"
+        return (
+            f"{path} is being written by another recorder of this process: close that one first, or restart "
+            "the session if no name holds it any more"
+        )
     elsewhere = "" if found.alive else f"; if it is dead, remove {lock}"
     return f"{path} is being written by {found}: wait for it, end it, or choose another name{elsewhere}"
 

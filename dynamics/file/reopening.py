@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from dynamics.copies.copying import committed, copy_rows, verify_copy
+from dynamics.file.aside import aside
 from dynamics.file.claim import take
 from dynamics.file.opening import TrajectoryError, open_file, text
 from dynamics.file.reopened import Reopened, attributes_again
@@ -32,12 +33,15 @@ def reopen(path: str, rows: Mapping[str, int], config: Mapping[str, object] | No
     Raises:
         TrajectoryError: no trajectory that can be read.
         ValueError: fewer committed rows than are to be kept.
+        PermissionError: the file is protected against writing.
         LockedError: another process writes the file.
     """
     if not os.path.isfile(path):
         raise TrajectoryError(f"{path}: expected a trajectory to go on with, came no file: check the path")
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} cannot be written; expected write permission to go on with it: change its mode")
     lock = take(path)
-    temporary = f"{path}.tmp-{os.getpid()}"
+    temporary = aside(path)
     try:
         rows = _every_stream(path, rows)
         copy_rows(path, temporary, rows, status=("running", ""))

@@ -10,6 +10,7 @@ import h5py
 
 from dynamics.copies import copying
 from dynamics.file import late, layout
+from dynamics.file.aside import aside, put_in_place
 from dynamics.file.claim import RecorderError, claim
 from dynamics.file.lock import Lock
 from dynamics.file.rows import Rows
@@ -42,6 +43,8 @@ class SwmrFile:
 
     def _set_up(self, path: str, lock: Lock, replaces: bool) -> None:
         self.path, self.lock, self.replaces = path, lock, replaces
+        # Of a link, the file that it names is the one that is written; and the working directory may change.
+        self._place = os.path.realpath(path)
         self.committed: dict[str, int] = {}
         self._file: h5py.File | None = None
         self._datasets: dict[str, dict[str, h5py.Dataset]] = {}
@@ -80,7 +83,7 @@ class SwmrFile:
         """
         if self.frozen:
             return
-        temporary = f"{self.path}.tmp-{os.getpid()}"
+        temporary = aside(self._place)
         try:
             with open(temporary, "wb") as file:
                 file.write(layout.image(attributes, static, streams))
@@ -101,7 +104,7 @@ class SwmrFile:
         """
         file = h5py.File(temporary, "r+", libver="latest")
         file.swmr_mode = True
-        os.replace(temporary, self.path)
+        put_in_place(temporary, self._place)
         names = (*streams, LATE)
         self._datasets = {name: layout.growing(file[name]) for name in names}
         self.committed = {name: int(file[name][COMMITTED][()]) for name in names}
@@ -181,7 +184,7 @@ class SwmrFile:
         self._file[STATUS][...] = layout.fitting(status, STATUS)
         self._file.flush()
         self._file.close()
-        if self.committed[LATE] and os.path.getsize(self.path) <= FOLDED_BYTES:
+        if self.committed[LATE] and os.path.getsize(self._place) <= FOLDED_BYTES:
             self._fold()
         self.lock.release()
 
@@ -189,7 +192,7 @@ class SwmrFile:
         """Leave the path as it was: nothing was recorded."""
         if not self.replaces and not self.frozen:
             with suppress(OSError):
-                os.remove(self.path)
+                os.remove(self._place)
         self.lock.release()
 
     def abandon(self, reason: str) -> None:
@@ -227,17 +230,17 @@ class SwmrFile:
 
     def _fold(self) -> None:
         """Make columns of `/late`, in a copy: should this fail, the file is as it was, and readers fold anyway."""
-        temporary = f"{self.path}.tmp-{os.getpid()}"
+        temporary = aside(self._place)
         try:
-            copying.copy_rows(self.path, temporary)
-            os.replace(temporary, self.path)
+            copying.copy_rows(self._place, temporary)
+            put_in_place(temporary, self._place)
         except (OSError, RuntimeError, ValueError):
             with suppress(OSError):
                 os.remove(temporary)
 
     def _in_place(self) -> bool:
         try:
-            there, ours = os.stat(self.path), os.fstat(self._file.id.get_vfd_handle())
+            there, ours = os.stat(self._place), os.fstat(self._file.id.get_vfd_handle())
         except FileNotFoundError:
             return False
         except OSError:  # A file system that does not answer for a moment is no reason to end a run.
@@ -246,7 +249,7 @@ class SwmrFile:
 
     def _patch(self, status: str, reason: str) -> None:
         # Both datasets are contiguous and allocated, so their bytes can be replaced without HDF5.
-        with suppress(OSError), open(self.path, "r+b") as file:
+        with suppress(OSError), open(self._place, "r+b") as file:
             for name, text in ((STOP_REASON, reason), (STATUS, status)):
                 file.seek(self._offsets[name])
                 file.write(layout.fitting(text, name).tobytes())

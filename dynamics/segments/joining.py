@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 
 from dynamics.file import layout
+from dynamics.file.aside import sync_directory
 from dynamics.format import COMMITTED, LATE, STATUS, STOP_REASON
 from dynamics.segments.segment_catalogue import Catalogue, Stacked
-from dynamics.segments.segment_directory import segmented_size, sync_directory
+from dynamics.segments.segment_directory import segmented_size
 from dynamics.segments.stack import read_together
 
 BLOCK_BYTES = 16 << 20

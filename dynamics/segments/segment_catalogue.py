@@ -67,12 +67,7 @@ class Stacked:
             The stream: its columns and labels.
         """
         stacks = [stack for name, stack in self.variables.items() if name not in (*ROW, self.index)]
-        variables = [
-            Variable(
-                s.name, s.dims[1:], str(s.attrs.get("long_name", "")), str(s.attrs.get("units", "1")), s.dtype.str[1:]
-            )
-            for s in stacks
-        ]
+        variables = [_variable(stack) for stack in stacks]
         dims = {dim for stack in stacks for dim in stack.dims[1:]}
         labels = {dim: labels for dim, labels in self.labels.items() if dim in dims}
         rows = Rows(Stream(self.name, variables, labels, self.attrs, self.index), declared=bool(variables))
@@ -291,7 +286,7 @@ def _stack(stacked: Stacked, dataset: h5py.Dataset) -> Stack:
 
 
 def _variable(stack: Stack) -> Variable:
-    described = (str(stack.attrs.get(key, "")) for key in ("long_name", "units"))
+    described = (str(stack.attrs.get(key, usual)) for key, usual in (("long_name", ""), ("units", "1")))
     return Variable(stack.name, stack.dims[1:], *described, dtype=stack.dtype.str[1:])
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from contextlib import suppress
 
+from dynamics.file.aside import sync_directory
 from dynamics.file.claim import RecorderError, take
 from dynamics.file.lock import Lock
 
@@ -178,20 +179,6 @@ def remove_after(directory: str, number: int) -> None:
         if ASIDE.fullmatch(name):
             os.remove(os.path.join(directory, name))
     sync_directory(directory)
-
-
-def sync_directory(directory: str) -> None:
-    """Wait until the names in a directory are on the disk, where the system can do that.
-
-    Args:
-        directory: any.
-    """
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _rename(aside: str, target: str) -> None:

@@ -84,7 +84,11 @@ class SegmentFollower:
         Raises:
             TrajectoryError: a segment is missing or damaged.
         """
-        if not os.path.isdir(self.path) or not segment_numbers(self.path):
+        try:
+            begun = bool(segment_numbers(self.path))
+        except (FileNotFoundError, NotADirectoryError):
+            begun = False
+        if not begun:
             return News("waiting")
         if self._catalogue is None:
             self._catalogue = Catalogue(self.path)
@@ -141,7 +145,11 @@ class SegmentFollower:
         writer = holder(self.path)
         if writer is not None and writer.alive is not False:
             return "live"
-        return "left" if time() - os.path.getmtime(self._segments[-1].path) > STILL else "live"
+        try:
+            age = time() - os.path.getmtime(self._segments[-1].path)
+        except OSError:  # Removed at this moment: the next poll tells.
+            age = 0.0
+        return "left" if age > STILL else "live"
 
 
 def follower(path: str | os.PathLike, names: Sequence[str] | None = None) -> Follower | SegmentFollower:

@@ -29,9 +29,12 @@ def reopen(path: str, rows: Mapping[str, int], config: Mapping[str, object] | No
     Raises:
         TrajectoryError: a segment is missing or damaged.
         ValueError: no segment ends with these rows.
+        PermissionError: the directory is protected against writing.
         LockedError: another process writes the directory.
     """
     path = path.rstrip(os.sep) or path
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written; expected write permission to go on with it: change its mode")
     lock = take(path)
     try:
         last = _boundary(path, rows)

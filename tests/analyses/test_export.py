@@ -75,3 +75,10 @@ def test_the_trajectory_itself_is_never_the_output(command):
     result = command("run.h5", "-o", "run.h5", "--format", "netcdf", "--overwrite")
     assert result.exit_code == 2
     assert "expected another file than the trajectory" in result.stderr
+
+
+def test_a_place_that_may_not_be_written(command, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)
+    result = command("run.h5", "-o", "new.nc")
+    assert result.exit_code == 2
+    assert "expected write permission: name another place (-o)" in result.stderr

@@ -105,3 +105,10 @@ def test_the_bar_of_a_large_file(monkeypatch, capsys):
     with share_bar.share_bar("recovering run.h5", 10) as tell:
         tell(0.5)
     assert capsys.readouterr().err == ""
+
+
+def test_a_directory_of_segments_is_joined_before_it_is_packed(tmp_path):
+    (tmp_path / "run.segments").mkdir()
+    result = CliRunner().invoke(app, ["repack", str(tmp_path / "run.segments")])
+    assert result.exit_code == 1
+    assert "join its segments first, pinnscope recover" in result.stderr

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 from typer.testing import CliRunner
 
+from analyses import cli
 from analyses.benchmarks.resumes import departures
 from analyses.cli import app
 from dynamics.file.opening import open_file
@@ -99,3 +101,13 @@ def test_a_killed_run_goes_on_as_if_it_had_not_stopped(command, tmp_path, number
     assert departures("whole.h5", "run.h5") == []
     with open_file("run.h5") as (file, state):
         assert state == "closed" and file["series/committed"][()] > kept
+
+
+def test_a_warning_is_one_line_without_code(capsys, monkeypatch):
+    monkeypatch.setattr(
+        cli, "app", lambda: warnings.warn("this checkpoint is damaged; going on from that", stacklevel=1)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        cli.main()
+    assert capsys.readouterr().err == "pinnscope: warning: this checkpoint is damaged; going on from that\n"

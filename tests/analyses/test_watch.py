@@ -20,6 +20,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from analyses import watch as watch_module
+from analyses import watched
 from analyses.cli import app
 from analyses.pace import duration, elapsed, pace
 from analyses.sparkline import LEVELS, PLAIN_LEVELS, sparkline
@@ -215,6 +216,22 @@ def test_once_prints_a_frame_and_lines_elsewhere(tmp_path, capsys):
         watch(tmp_path / "none.h5", once=True)
     result = CliRunner().invoke(app, ["watch", str(tmp_path / "none.h5"), "--once"])
     assert result.exit_code == 1 and "came no file" in result.stderr
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "text.h5").write_text("no trajectory at all")
+    for name, message in {"": "nobody at work", "empty.h5": "nobody at work", "text.h5": "expected an HDF5"}.items():
+        with pytest.raises(TrajectoryError, match=message):
+            watch(tmp_path / name, once=True)
+
+
+def test_a_run_that_was_left_tells_how_to_go_on(tmp_path):
+    path = tmp_path / "run.h5"
+    told = watched._advice(str(path))
+    assert told == f"pinnscope recover {path}"
+    for step in (9, 1200):
+        (tmp_path / f"run.h5.checkpoint-{step}.npz").touch()
+    assert watched._advice(str(path)) == f"go on from step 1,200 with --resume, or {told}"
+    (tmp_path / "run.segments").mkdir()
+    assert watched._advice(str(tmp_path / "run.segments")).endswith("run.segments -o NEW.h5")
 
 
 def test_a_file_that_stays_unreadable_ends_the_watch(tmp_path):

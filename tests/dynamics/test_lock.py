@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from dynamics import Recorder, Stream
+from dynamics import Recorder
 from dynamics.file.lock import Holder, Lock, LockedError, holder
+from dynamics.format import Stream
 
 
 @pytest.fixture

@@ -190,3 +190,40 @@ def test_a_copy_without_its_lock_is_resumed_too(tmp_path, whole, left):
     with Recorder.reopen(path, {"series": 13, "weights": 13, "evaluations": 26}) as recorder:
         record(recorder, range(13, 20))
     same(path, whole)
+
+
+def test_a_link_stays_one_and_permissions_stay(tmp_path, whole):
+    whole.chmod(0o640)
+    (tmp_path / "home").mkdir()
+    link = tmp_path / "home" / "run.h5"
+    link.symlink_to(whole)
+    with Recorder.reopen(link, {"series": 5}) as recorder:
+        assert os.listdir(tmp_path / "home") == ["run.h5"]
+        recorder.record("series", 5, loss=9.0, late=1.0)
+    assert link.is_symlink()
+    assert whole.stat().st_mode & 0o777 == 0o640
+    with open_trajectory(whole) as tree:
+        assert tree["series/loss"].values[-1] == 9.0
+
+
+def test_the_working_directory_may_change(tmp_path, whole, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Recorder("relative.h5", commit_every=0.0) as recorder, Recorder.reopen("whole.h5", {"series": 5}) as again:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        for step in range(5, 8):
+            recorder.record("series", step, loss=1.0)
+            again.record("series", step, loss=1.0)
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", "relative.h5", "whole.h5"]
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_what_is_protected_is_not_replaced(tmp_path, whole, monkeypatch):
+    with Recorder(tmp_path / "run.segments", commit_every=0.0) as recorder:
+        record(recorder, range(9))
+    before = whole.read_bytes(), os.listdir(tmp_path / "run.segments")
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)
+    for path, rows in ((whole, {"series": 5}), (tmp_path / "run.segments", {})):
+        with pytest.raises(PermissionError, match=r"expected write permission to go on with it: change its mode"):
+            Recorder.reopen(path, rows)
+    assert (whole.read_bytes(), os.listdir(tmp_path / "run.segments")) == before

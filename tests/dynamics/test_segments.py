@@ -821,3 +821,22 @@ def test_recover_joins_what_a_dead_writer_left(tmp_path):
     recover(path, output, overwrite=True)
     with open_trajectory(output) as tree:
         assert tree["series/loss"].values.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_directory_that_goes_away_in_the_middle_of_a_look(tmp_path, monkeypatch):
+    path = str(tmp_path / "run.segments")
+    recorder = Recorder(path, commit_every=0.0)
+    recorder.record("series", 0, loss=1.0)
+    recorder.record("series", 1, loss=1.0)
+    os.remove(f"{path}.lock")
+
+    def gone(_):
+        raise FileNotFoundError(path)
+
+    follower = segment_following.SegmentFollower(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "getmtime", gone)
+        assert follower.poll().state == "live"
+    recorder.close()
+    monkeypatch.setattr(segment_following, "segment_numbers", gone)
+    assert follower.poll().state == "waiting"

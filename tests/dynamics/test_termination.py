@@ -86,6 +86,26 @@ def test_a_signal_waits_for_the_end_of_the_work():
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.parametrize("name", ["run.h5", "run.segments"])
+def test_a_signal_waits_for_the_end_of_the_closing(tmp_path, monkeypatch, name):
+    recorder = Recorder(tmp_path / name)
+    finish = recorder._file.finish
+
+    def interrupted(*ending):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        finish(*ending)
+
+    monkeypatch.setattr(recorder._file, "finish", interrupted)
+    with pytest.raises(KeyboardInterrupt), recorder:
+        recorder.record("series", 0, loss=1.0)
+    recorder.close()
+    assert os.listdir(tmp_path) == [name]
+    with open_trajectory(tmp_path / name) as tree:
+        assert tree.attrs["status"] == "complete"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_handlers_of_others_stay(tmp_path):
     came = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))

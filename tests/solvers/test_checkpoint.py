@@ -229,7 +229,10 @@ def test_the_latest_that_can_be_read_counts_and_the_others_are_named(tmp_path):
     [
         (lambda path: None, "expected a checkpoint beside it, .*checkpoint-STEP.npz, there is none: record with"),
         (lambda path: checkpoint(run="b").write(path_at(path, 5)), "of the run a in .*, came one of another run"),
-        (lambda path: open(path_at(path, 5), "w").close(), "checkpoint-5.npz: .*: run again from the start"),
+        (
+            lambda path: open(path_at(path, 5), "w").close(),
+            "checkpoint-5.npz: .*: mend or bring back one of them, or run again",
+        ),
     ],
 )
 def test_no_checkpoint_to_go_on_from_is_an_error_that_says_why(tmp_path, make, message):

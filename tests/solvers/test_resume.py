@@ -431,7 +431,7 @@ def test_a_full_disk_says_what_is_safe(tmp_path, monkeypatch, strict):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint_file, "_sync_directory", full)
+    monkeypatch.setattr(checkpoint_file, "sync_directory", full)
     path = tmp_path / "run.h5"
     if strict:
         with pytest.raises(RecorderError, match=r"run.h5.checkpoint-5.npz: .*No space left on device.*free space"):
@@ -492,8 +492,8 @@ def otherwise(jet, x, coefficients):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"seed": 1}, "seed: was 0, now 1"),
-        ({"dtype": torch.float32}, "dtype: was float64, now float32"),
+        ({"seed": 1}, "came another: seed: was 0, now 1"),
+        ({"dtype": torch.float32}, "came another: dtype: was float64, now float32"),
         ({"optimizer": Torch(torch.optim.Adam, lr=2e-2)}, r"optimizer: was Torch\(Adam, lr=0.01\), now .*lr=0.02"),
         ({"optimizer": LBFGS()}, r"optimizer: was Torch\(Adam, lr=0.01\), now LBFGS"),
         ({"operator": FiniteDifference()}, "operator.name: was TangentProp, now FiniteDifference"),
@@ -569,6 +569,29 @@ def test_two_cannot_resume_the_same_run(part):
     with Recorder.reopen(part, rows), pytest.raises(LockedError, match="is being written by"):
         run(part, resume=True)
     assert run(part, resume=True).status == "complete"
+
+
+def test_a_run_that_another_process_has_gone_on_with_is_not_cut_back(part):
+    arguments, options = setting()
+    slow = steps(*arguments, **options, steps=7, record=part, resume=True)
+    run(part, resume=True, checkpoint=1e9)
+    with pytest.raises(CheckpointError, match=r"another process has gone on with this run; resume it again"):
+        next(slow)
+    assert streams(part)["/series/loss"][1] == (COUNT + 1,)
+
+
+@pytest.mark.parametrize("name", ["part.h5", "part.segments"])
+def test_a_checkpoint_behind_rows_that_are_lost_is_passed_over(tmp_path, name):
+    path = tmp_path / name
+    run(tmp_path / f"whole{path.suffix}")
+    run(path, 9, checkpoint=Every(3))
+    assert [step for step, _ in paths_beside(str(path))] == [9, 6]
+    Recorder.reopen(path, Checkpoint.read(path_at(str(path), 6)).rows).close("interrupted")
+    message = r"checkpoint-9.npz: expected 9 rows of series in .*, came 6; going on from .*checkpoint-6.npz instead"
+    with pytest.warns(UserWarning, match=message):
+        run(path, resume=True)
+    with open_trajectory(tmp_path / f"whole{path.suffix}") as whole, open_trajectory(path) as part:
+        assert whole["series/loss"].values.tobytes() == part["series/loss"].values.tobytes()
 
 
 @pytest.mark.parametrize(
