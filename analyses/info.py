@@ -11,7 +11,8 @@ from analyses.terminal import complain, say, table
 from dynamics.confined.confined import run
 from dynamics.file.lock import holder
 from dynamics.file.opening import TrajectoryError
-from dynamics.segments.segment_directory import segmented_size
+from dynamics.file.trust import ensure_sound
+from dynamics.segments.segment_directory import segment_numbers, segment_path, segmented_size
 from dynamics.segments.segment_summary import summarise_segments
 
 STATES = {"live": ", not closed: being written", "left": ", not closed: its writer has left it"}
@@ -31,7 +32,12 @@ def show(path: Path) -> None:
         TrajectoryError: not a trajectory that can be read.
     """
     if path.is_dir():
-        _show(path, summarise_segments(path), segmented_size(str(path)))
+        for number in segment_numbers(str(path)):
+            ensure_sound(segment_path(str(path), number), True)
+        summary = summarise_segments(path)
+        if summary["findings"]:
+            raise TrajectoryError(summary["findings"][0])
+        _show(path, summary, segmented_size(str(path)))
         return
     outcome = run("summarise", path)
     found = [outcome.death] if outcome.death else outcome.value["findings"]

@@ -16,7 +16,7 @@ from dynamics.format import COMMITTED, LATE, STATUS_DTYPES, Stream
 
 ENTRIES = 1 << 16
 WINDOW = 1 << 17
-RESERVED = (LATE, COMMITTED, *STATUS_DTYPES)
+RESERVED = (LATE, *STATUS_DTYPES)
 
 
 def fold(
@@ -81,9 +81,10 @@ def entries(source: h5py.File, start: int, stop: int) -> dict[str, dict[str, tup
             f"/late: expected names such as series/loss, came {first_line(error)}: {DAMAGED}"
         ) from error
     for stream, variables in found.items():
-        for name in (stream, *variables):
-            if not name.isidentifier() or name in RESERVED:
-                raise TrajectoryError(f"/late: expected names such as series/loss, came {stream}/{name}: {DAMAGED}")
+        odd = [name for name in variables if not name.isidentifier() or name == COMMITTED]
+        if odd or not stream.isidentifier() or stream in RESERVED:
+            came = f"{stream}/{next(iter(odd or variables))}"
+            raise TrajectoryError(f"/late: expected names such as series/loss, came {came}: {DAMAGED}")
     return found
 
 

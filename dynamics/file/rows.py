@@ -199,12 +199,15 @@ class Rows:
         self.columns[variable.name] = column
         return column
 
-    def _admit(self, name: str, array: np.ndarray) -> Column:
+    def _check_name(self, name: str) -> None:
         if name in (*ROW, COMMITTED) or name in self.sizes or not name.isidentifier():
             raise ValueError(
                 f"{self.name}/{name}: expected the name of a variable; {name!r} is a dimension, a column that every "
                 "stream has, or no identifier: choose another name"
             )
+
+    def _admit(self, name: str, array: np.ndarray) -> Column:
+        self._check_name(name)
         variable = self.known.get(name) or _unknown(name, array)
         variable = variable if variable.dtype else replace(variable, dtype=_dtype(array))
         if len(variable.dims) != array.ndim:
@@ -236,6 +239,7 @@ class Rows:
         return array
 
     def _late(self, name: str, value: object) -> float:
+        self._check_name(name)
         array = self._read(name, value)
         if array.ndim or not self.by_step:
             what = f"an array of shape {array.shape}" if array.ndim else f"a scalar of {self.name!r}"

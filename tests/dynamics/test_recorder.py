@@ -296,6 +296,24 @@ def test_refusals_before_the_first_flush(tmp_path, first, second, message):
             recorder.record("series", step=second[0], **second[1])
 
 
+@pytest.mark.parametrize("name", ["late", "status", "stop_reason"])
+def test_variables_that_come_late_may_be_called_as_groups_are(tmp_path, name):
+    path = tmp_path / "run.h5"
+    with frozen(path) as recorder:
+        recorder.record("series", step=5, **{name: 7.0})
+    with open_trajectory(path) as trajectory:
+        assert trajectory["series"][name].values[-1] == 7.0
+    with h5py.File(path) as file:
+        assert name in file["series"]
+    assert validate(path) == []
+
+
+@pytest.mark.parametrize("name", ["committed", "a/b", "evaluation"])
+def test_names_that_late_variables_cannot_have(tmp_path, name):
+    with frozen(tmp_path / "run.h5") as recorder, pytest.raises(ValueError, match="choose another name"):
+        recorder.record("series", step=5, **{name: 7.0})
+
+
 @pytest.mark.parametrize("name", ["late", "status", "a/b", ""])
 def test_names_that_are_no_streams(tmp_path, name):
     with Recorder(tmp_path / "run.h5") as recorder, pytest.raises(ValueError, match="expected a stream's name"):
