@@ -46,7 +46,9 @@ class Replacement:
         self._lock: Lock | None = None
         if output is None:
             return
-        if os.path.lexists(output) and (not overwrite or os.path.isdir(output) or self.place == os.path.realpath(path)):
+        if os.path.exists(output) and self.place == os.path.realpath(path):
+            raise FileExistsError(f"{output} is the trajectory itself: name another output, or none to replace it")
+        if os.path.lexists(output) and (not overwrite or os.path.isdir(output)):
             raise FileExistsError(
                 f"{output} exists; expected a new file: choose another name or pass overwrite=True (--overwrite)"
             )

@@ -17,7 +17,11 @@ from dynamics import Recorder, RecorderError, open_trajectory, validate
 from dynamics.file.termination import Terminated, Termination
 
 LOOP = """
-import sys
+import signal, sys
+# Under nohup and in the background of a shell some signals are ignored, by children too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from dynamics import Recorder
 with Recorder(sys.argv[1], commit_every=0.0) as recorder:
     for step in range(10**9):
@@ -33,7 +37,7 @@ def loop(path, *signals, pause=0.05):
     time.sleep(pause)
     for number in signals:
         process.send_signal(number)
-    process.communicate()
+    process.communicate(timeout=60)
     return process.returncode
 
 
