@@ -9,7 +9,7 @@ import numpy as np
 
 from dynamics.copies.stored_blocks import stored_blocks
 from dynamics.file.opening import TrajectoryError
-from dynamics.format import COMMITTED
+from dynamics.format import COMMITTED, LATE
 
 SCALE_LISTS = ("DIMENSION_LIST", "REFERENCE_LIST")
 """The attributes that tie datasets to their dimension scales: made again by attaching, since they hold addresses."""
@@ -59,7 +59,8 @@ def committed(file: h5py.File, leave_out: Collection[str] = ()) -> dict[str, int
     Returns:
         Rows by stream.
     """
-    names = (name for name in file if f"/{name}" not in leave_out)
+    # Late entries last: the writer promises them before the rows that they belong to.
+    names = (name for name in sorted(file, key=lambda name: name == LATE) if f"/{name}" not in leave_out)
     groups = {name: file[name] for name in names if file.get(name, getclass=True, getlink=True) is h5py.HardLink}
     streams = {name: group for name, group in groups.items() if isinstance(group, h5py.Group) and COMMITTED in group}
     return {name: int(group[COMMITTED][()]) for name, group in streams.items()}

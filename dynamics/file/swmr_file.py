@@ -158,13 +158,21 @@ class SwmrFile:
         entries.write(self._datasets[LATE])
         self._file.flush()
         counts = {rows.name: rows.written for rows in streams} | {LATE: entries.written}
-        for name, count in counts.items():
-            if count != self.committed[name]:
-                self._datasets[name][COMMITTED][...] = count
+        # Late entries first, and on their own: a process that dies between two counters, or within a flush, which goes
+        # through the datasets in an order of its own, must not have promised rows without their late scalars.
+        self._promise(LATE, counts)
+        if counts[LATE] != self.committed[LATE]:
+            self._file.flush()
+        for rows in streams:
+            self._promise(rows.name, counts)
         self._file.flush()
         self.committed = counts
         if not self._in_place():
             raise RecorderError(f"{self.path} was removed or replaced while it was being written")
+
+    def _promise(self, name: str, counts: Mapping[str, int]) -> None:
+        if counts[name] != self.committed[name]:
+            self._datasets[name][COMMITTED][...] = counts[name]
 
     def sync(self) -> None:
         """Wait until what is committed is on the disk itself."""

@@ -121,8 +121,9 @@ class Follower:
             return None
         # The status comes before the counters: once it is final, so are they.
         status, reason = (place.read(look).decode(errors="replace") for place in contents.status)
-        entries = contents.late.read_on(look, self._wanted)
+        # The writer promises late scalars before their rows; who reads them after the rows misses none.
         counts = {name: stream.committed(look) for name, stream in contents.streams.items()}
+        entries = contents.late.read_on(look, self._wanted)
         contents = replace(contents, late=entries)
         kept = {name: self._kept(look, name, contents, counts.get(name, 0)) for name in self._delivered}
         rows, first, more = {}, {}, False

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dynamics.file.opening import open_file
 from dynamics.file.rows import Rows
+from dynamics.file.swmr_file import SwmrFile
 from dynamics.format import FORMAT, KNOWN, ROOT_ATTRIBUTES, Stream, Variable
 from dynamics.recorder import Recorder, RecorderError
 from dynamics.trajectory import open_trajectory
@@ -546,3 +549,22 @@ def test_torch_tensors_are_read_without_importing_torch(tmp_path):
 
 def test_recorder_error_is_an_os_error():
     assert issubclass(RecorderError, OSError)
+
+
+def test_late_scalars_are_promised_on_the_disk_before_their_rows(tmp_path, monkeypatch):
+    path, seen = tmp_path / "run.h5", []
+    promise = SwmrFile._promise
+
+    def watched(file, name, counts):
+        if name == "series":
+            # Of a copy: within a process HDF5 shows what it has not written yet.
+            shutil.copy(path, tmp_path / "copy.h5")
+            with open_file(str(tmp_path / "copy.h5")) as (there, _):
+                seen.append((there["late/committed"][()], there["series/committed"][()]))
+        promise(file, name, counts)
+
+    with frozen(path) as recorder:
+        monkeypatch.setattr(SwmrFile, "_promise", watched)
+        for step in range(2, 5):
+            recorder.record("series", step=step, loss=1.0, appeared=2.0)
+    assert seen[:3] == [(1, 2), (2, 3), (3, 4)]
