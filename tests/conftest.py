@@ -1,12 +1,23 @@
 """Fixtures of all tests: what this machine or checkout may lack is skipped visibly."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples each time: a run that fails fails again.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 # Before numpy or torch start their thread pools; a caller's own setting stands.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Under nohup, and in the background of a shell, these are ignored, by child processes too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
