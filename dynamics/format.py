@@ -194,6 +194,9 @@ ROW = {
 INDEX = MappingProxyType({"evaluations": "evaluation"})
 """The streams whose index is not "step", whether they are declared or not."""
 
+SIZE_ONLY = "This is a netCDF dimension but not a netCDF variable"
+"""What netCDF-4 calls the scale of a dimension that has a size and no values."""
+
 COMMITTED = "committed"
 STATUS = "status"
 STOP_REASON = "stop_reason"

@@ -10,9 +10,9 @@ import numpy as np
 
 from dynamics.confined.confined import run
 from dynamics.confined.guarded import reading
-from dynamics.confined.storage import is_dimension_only
 from dynamics.confined.structure import look
 from dynamics.confined.worker import SILENT, Report
+from dynamics.file.labels import is_dimension_only
 from dynamics.file.opening import text
 from dynamics.format import (
     COMMITTED,

@@ -63,11 +63,7 @@ class Counted:
         item = self.group[name] if name in self.names else None
         if not isinstance(item, h5py.Dataset):
             return None
-        return (
-            None
-            if any(dangers("", item, self.committed, Extent(self.extent.size, self.extent.disk, self.report)))
-            else item
-        )
+        return None if any(dangers("", item, self.committed, Extent(self.extent.path, self.report))) else item
 
     def _covered(self, name: str) -> Iterator[str]:
         """Check that a column that must be complete is."""

@@ -14,29 +14,32 @@ UNFOLDED_BYTES, UNFOLDED_RATIO, EAGER_RATIO = 128 << 20, 200, 8
 class Extent:
     """Bytes that datasets say they take in the file, and bytes that they unfold to.
 
+    A file that is being written grows between a look at its size and one at its chunks, so its size is asked for anew
+    when something lies behind it.
+
     Args:
-        size: of the file in bytes.
-        disk: bytes that it takes on the disk, fewer where it has holes.
+        path: of the file, which exists.
         report: told of progress.
     """
 
-    def __init__(self, size: int, disk: float, report: Report = SILENT):
-        self.size, self.disk, self.report = size, disk, report
+    def __init__(self, path: str, report: Report = SILENT):
+        self.path, self.report = path, report
+        self.size, self.disk = os.path.getsize(path), on_disk(path)
         self.stored, self.unfolded = 0, 0
         self.eager, self.longest = 0, {}
 
-    @classmethod
-    def of(cls, path: str, report: Report = SILENT) -> Extent:
-        """Return the extent of a file of which no dataset has been looked at.
+    def holds(self, end: int) -> bool:
+        """Whether a byte lies in the file.
 
         Args:
-            path: of the file, which exists.
-            report: told of progress.
+            end: the byte behind those in question.
 
         Returns:
-            The extent.
+            False for one behind the end that the file has now.
         """
-        return cls(os.path.getsize(path), on_disk(path), report)
+        if end > self.size:
+            self.size, self.disk = os.path.getsize(self.path), on_disk(self.path)
+        return end <= self.size
 
     @property
     def most(self) -> float:
@@ -49,7 +52,7 @@ class Extent:
         Yields:
             One line per danger.
         """
-        if self.stored > self.size:
+        if not self.holds(self.stored):
             yield f"/: datasets of {self.stored} bytes; expected at most the file's {self.size}: they overlap, damaged"
         # Readers take in indices whole, as long as the longest dataset of their group.
         if (eager := self.eager + 8 * sum(self.longest.values())) > self.most:

@@ -15,7 +15,7 @@ import h5py
 
 from dynamics.confined.worker import SILENT, Report
 from dynamics.file import superblock
-from dynamics.file.opening import DAMAGED, TrajectoryError, _state, first_line, open_file
+from dynamics.file.opening import DAMAGED, TrajectoryError, first_line, open_file, state_of
 
 FINDINGS, LINE = 100, 1000
 TRIES, PAUSE = 8, 0.1
@@ -72,7 +72,7 @@ def opened(path: str) -> Iterator[tuple[h5py.File, str]]:
         block = _superblock(path)
         if block is not None and block.swmr:
             state = "live" if _is_live(path) else "left"
-            view = opened.enter_context(superblock.AsClosed(path))
+            view = opened.enter_context(superblock.AsClosed(path, growing=state == "live"))
             file = opened.enter_context(_view(path, view))
         else:
             file, state = opened.enter_context(open_file(path))
@@ -142,7 +142,7 @@ def _superblock(path: str) -> superblock.Superblock | None:
 
 
 def _is_live(path: str) -> bool:
-    return _superblock(path) is not None and _state(path) == "live"
+    return _superblock(path) is not None and state_of(path) == "live"
 
 
 def _view(path: str, view: superblock.AsClosed) -> h5py.File:

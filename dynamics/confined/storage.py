@@ -10,6 +10,7 @@ import h5py
 from h5py import h5d, h5t
 
 from dynamics.confined.extent import Extent
+from dynamics.file.labels import is_dimension_only
 from dynamics.file.opening import text
 
 FILTERS = (1, 2, 3)
@@ -20,7 +21,6 @@ RANK = 16
 DIMENSION_SIZE = 10**8
 REPORTED = 1 << 13
 LABELS, TEXT_BYTES = 100_000, 1 << 24
-WITHOUT_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
 
 def dangers(path: str, dataset: h5py.Dataset, committed: int | None, extent: Extent) -> Iterator[str]:
@@ -85,21 +85,6 @@ def is_chunked(dataset: h5py.Dataset) -> bool:
     return dataset.id.get_create_plist().get_layout() == h5d.CHUNKED
 
 
-def is_dimension_only(dataset: h5py.Dataset) -> bool:
-    """Whether a dataset is a netCDF dimension without variable: a size, of which nothing is stored.
-
-    Args:
-        dataset: any.
-
-    Returns:
-        What its attributes say.
-    """
-    if "NAME" not in dataset.attrs or not dataset.is_scale:
-        return False
-    name = dataset.attrs["NAME"]
-    return (name.encode() if isinstance(name, str) else bytes(name)).startswith(WITHOUT_VARIABLE)
-
-
 def items_refused(kind: h5t.TypeID) -> str:
     """Return what of a type points elsewhere and is no text: its values would lead a reader anywhere.
 
@@ -161,7 +146,7 @@ def block_dangers(path: str, dataset: h5py.Dataset, extent: Extent) -> Iterator[
         wanted = 0  # Empty strings, not many: see below.
     if wanted > stored:
         yield f"{path}: shape {dataset.shape} needs {wanted} bytes; expected them in the file, it has {stored}: damaged"
-    elif offset is not None and offset + stored > extent.size:
+    elif offset is not None and not extent.holds(offset + stored):
         yield f"{path}: lies behind the end of the file; expected at most byte {extent.size}: damaged or truncated"
     elif _is_text(dataset):
         yield from _labels(path, dataset)
@@ -208,7 +193,7 @@ def misplaced(path: str, dataset: h5py.Dataset, committed: int | None, extent: E
     whole = math.prod(dataset.chunks) * item
     most = whole + whole // 100 + 1024 if filters else whole
     count = stored = 0
-    shape, size, wrong = dataset.shape, extent.size, []
+    shape, wrong = dataset.shape, []
 
     def visit(chunk) -> None:
         nonlocal count, stored
@@ -220,8 +205,8 @@ def misplaced(path: str, dataset: h5py.Dataset, committed: int | None, extent: E
         stored += chunk.size
         if wrong:
             return
-        if chunk.byte_offset + chunk.size > size:
-            wrong.append(f"rows of {path[1:]} are lost, a chunk lies behind the end of the file at byte {size}")
+        if not extent.holds(chunk.byte_offset + chunk.size):
+            wrong.append(f"rows of {path[1:]} are lost, a chunk lies behind the end of the file at byte {extent.size}")
         elif chunk.size > most or any(map(ge, chunk.chunk_offset, shape)):
             wrong.append(f"{path}: a chunk of {chunk.size} bytes at {chunk.chunk_offset}; expected it in {shape}")
 

@@ -72,7 +72,7 @@ def look(file: h5py.File, path: str, report: Report = SILENT) -> Look:
     Returns:
         The findings, and the counters, each read before the datasets that it counts.
     """
-    walk = _Walk(file, Extent.of(path, report), report)
+    walk = _Walk(file, Extent(path, report), report)
     found = list(walk.group("", file, 0)) or list(walk.extent.dangers())
     return Look(tuple(found), walk.committed)
 

@@ -64,7 +64,7 @@ def admit(file: h5py.File, path: str, progress: Callable[[float], None] = SILENT
         ...     admit(file, os.devnull).lost
         ('/elsewhere: ExternalLink, left out',)
     """
-    work = _Admission(file, Extent.of(path, progress if isinstance(progress, Report) else SILENT))
+    work = _Admission(file, Extent(path, progress if isinstance(progress, Report) else SILENT))
     try:
         work.run()
     except _Refused as refusal:
@@ -151,7 +151,7 @@ class _Admission:
 
     def _dataset(self, path: str, dataset: h5py.Dataset) -> None:
         self._attributes(path, dataset)
-        own = Extent(self.extent.size, self.extent.disk, self.report)
+        own = Extent(self.extent.path, self.report)
         found = [*unsafe(path, dataset, own)]
         if not found and not is_chunked(dataset):
             found = [*block_dangers(path, dataset, own)]

@@ -10,10 +10,10 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from dynamics.file.labels import is_dimension_only
 from dynamics.file.opening import text
 from dynamics.format import COMMITTED, LATE
 
-SIZE_ONLY = "This is a netCDF dimension but not a netCDF variable"
 HIDDEN = frozenset(("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid"))
 
 
@@ -82,7 +82,7 @@ def _dataset(group: h5py.Group, rows: int | None, name: str, empty: frozenset[st
     scales = {h5py.h5o.get_info(item.id).addr: key for key, item in found.items() if item.is_scale}
     variables, coords = {}, set(text(group.attrs.get("coordinates", "")).split())
     for key, dataset in found.items():
-        if (rows is not None and key == COMMITTED) or f"{name}/{key}" in empty or _size_only(dataset):
+        if (rows is not None and key == COMMITTED) or f"{name}/{key}" in empty or is_dimension_only(dataset):
             continue
         dims = (key,) if dataset.is_scale else tuple(_dimension(axis, scales) for axis in dataset.dims)
         variables[key] = _variable(dataset, dims, rows)
@@ -102,10 +102,6 @@ def _variable(dataset: h5py.Dataset, dims: tuple[str, ...], rows: int | None) ->
 
 def _dimension(axis: h5py._hl.dims.DimensionProxy, scales: Mapping[int, str]) -> str:
     return scales[h5py.h5o.get_info(axis[0].id).addr]
-
-
-def _size_only(dataset: h5py.Dataset) -> bool:
-    return dataset.is_scale and text(dataset.attrs.get("NAME", "")).startswith(SIZE_ONLY)
 
 
 def _attributes(item: h5py.HLObject) -> dict[str, object]:

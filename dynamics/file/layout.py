@@ -11,9 +11,9 @@ from h5py import h5s
 
 from dynamics.file.provenance import plain
 from dynamics.file.rows import Rows
-from dynamics.format import COMMITTED, LATE, LATE_DTYPES, ROW, STATUS_DTYPES, Variable
+from dynamics.format import COMMITTED, LATE, LATE_DTYPES, ROW, SIZE_ONLY, STATUS_DTYPES, Variable
 
-NOT_A_VARIABLE = "This is a netCDF dimension but not a netCDF variable.%10d"
+NOT_A_VARIABLE = SIZE_ONLY + ".%10d"
 
 
 def image(attributes: Mapping[str, object], static: Mapping[str, tuple], streams: Iterable[Rows]) -> bytes:

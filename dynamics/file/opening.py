@@ -42,7 +42,7 @@ def open_file(path: str) -> Iterator[tuple[h5py.File, str]]:
     """
     _check_path(path)
     for _ in range(TRIES):
-        block, state = superblock.read(path), _state(path)
+        block, state = superblock.read(path), state_of(path)
         if state != "closed" and block.size < block.end:
             # For an instant this may be so while the writer flushes; it stays so for a file that was cut off.
             sleep(PAUSE)
@@ -55,7 +55,7 @@ def open_file(path: str) -> Iterator[tuple[h5py.File, str]]:
                 sleep(PAUSE)
                 continue
             except (OSError, RuntimeError) as error:
-                if state != _state(path):
+                if state != state_of(path):
                     continue
                 raise TrajectoryError(
                     f"{path}: expected a trajectory, came a file that HDF5 cannot open ({first_line(error)}): "
@@ -68,14 +68,39 @@ def open_file(path: str) -> Iterator[tuple[h5py.File, str]]:
     )
 
 
-def _state(path: str) -> str:
+def state_of(path: str) -> str:
+    """Return whether a file is closed, being written or left behind.
+
+    Args:
+        path: an HDF5 file.
+
+    Returns:
+        "closed", "live" or "left".
+    """
     block = superblock.read(path)
     if block is None or not block.swmr:
         return "closed"
+    return "live" if written_on(path, os.path.getmtime(path)) else "left"
+
+
+def written_on(path: str, written: float) -> bool:
+    """Return whether somebody writes a trajectory that is not closed.
+
+    Its lock tells; a writer on another machine is believed. Without a lock, one that was written to just now counts.
+
+    Args:
+        path: the trajectory.
+        written: when it was written to last, in seconds since the epoch.
+
+    Returns:
+        False for one that was left behind.
+
+    Example:
+        >>> written_on("no_such_run.h5", time()), written_on("no_such_run.h5", time() - 60)
+        (True, False)
+    """
     found = holder(path)
-    if found is not None and found.alive is not None:
-        return "live" if found.alive else "left"
-    return "left" if time() - os.path.getmtime(path) > STILL else "live"
+    return time() - written <= STILL if found is None else found.alive is not False
 
 
 def _check_path(path: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from dynamics.copies.copying import committed, copy_rows, verify_copy
 from dynamics.file.aside import aside
 from dynamics.file.claim import take
+from dynamics.file.labels import labels_of
 from dynamics.file.opening import TrajectoryError, open_file, text
 from dynamics.file.reopened import Reopened, attributes_again
 from dynamics.file.rows import Rows
@@ -74,7 +75,7 @@ def rows_of(group: h5py.Group) -> Rows:
     skipped = (*ROW, index, COMMITTED)
     growing = {key: d for key, d in group.items() if d.ndim and d.maxshape[0] is None and key not in skipped}
     variables = [_variable(key, dataset) for key, dataset in growing.items()]
-    coords = {dim: _labels(group[dim]) for variable in variables for dim in variable.dims}
+    coords = {dim: labels_of(group[dim]) for variable in variables for dim in variable.dims}
     rows = Rows(Stream(name, variables, coords, dict(group.attrs), index), declared=bool(variables))
     rows.resume(group[index].shape[0], int(group["step"][-1]) if len(group["step"]) else None)
     return rows
@@ -90,13 +91,6 @@ def _variable(name: str, dataset: h5py.Dataset) -> Variable:
     dims = tuple(axis[0].name.rsplit("/", 1)[1] for axis in list(dataset.dims)[1:])
     described = (text(dataset.attrs.get(key, "")) for key in ("long_name", "units"))
     return Variable(name, dims, *described, dtype=dataset.dtype.str[1:])
-
-
-def _labels(scale: h5py.Dataset) -> list | int:
-    if scale.attrs.get("NAME", b"").startswith(b"This is a netCDF dimension"):
-        return scale.shape[0]
-    values = scale.asstr()[:] if h5py.check_string_dtype(scale.dtype) else scale[:]
-    return values.tolist()
 
 
 def _grows(group: object) -> bool:

@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 
 from dynamics.confined.guarded import printable, reading
-from dynamics.confined.storage import is_dimension_only
 from dynamics.confined.structure import look
 from dynamics.confined.worker import SILENT, Report
+from dynamics.file.labels import is_dimension_only
 from dynamics.file.opening import check_format, text
 from dynamics.format import COMMITTED, INDEX, LATE, STATUS_DTYPES
 

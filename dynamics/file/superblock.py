@@ -14,6 +14,7 @@ from dataclasses import dataclass
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FLAGS, END, CHECKSUM, SIZE = 11, 28, 44, 48
 SWMR_WRITE = 4
+AHEAD = 1 << 28
 WORD = 0xFFFFFFFF
 
 
@@ -54,15 +55,32 @@ class AsClosed(io.FileIO):
 
     Args:
         path: a file with a superblock of version 2 or 3.
+        growing: it says that it is a good deal longer: what a writer appends while it is looked at, and points to
+            from what was there before, lies behind the present length.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, growing: bool = False):
         super().__init__(path, "r")
         header = bytearray(super().read(SIZE))
         header[FLAGS] = 0
-        struct.pack_into("<Q", header, END, os.fstat(self.fileno()).st_size)
+        self._end = os.fstat(self.fileno()).st_size + AHEAD * growing
+        struct.pack_into("<Q", header, END, self._end)
         struct.pack_into("<I", header, CHECKSUM, lookup3(bytes(header[:CHECKSUM])))
         self._header = bytes(header)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte, from the length that the superblock says where that is asked for.
+
+        Args:
+            offset: in bytes.
+            whence: as for any file.
+
+        Returns:
+            The position in bytes.
+        """
+        if whence == os.SEEK_END:
+            offset, whence = self._end + offset, os.SEEK_SET
+        return super().seek(offset, whence)
 
     def readinto(self, buffer) -> int:
         """Read into a buffer from the present position.

@@ -11,10 +11,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from time import sleep, time
+from time import sleep
 
-from dynamics.file.lock import holder
-from dynamics.file.opening import DAMAGED, STILL, TrajectoryError, check_format, first_line, open_file
+from dynamics.file.opening import DAMAGED, TrajectoryError, check_format, first_line, open_file, written_on
 from dynamics.following.contents import Contents
 from dynamics.following.delivered import Delivered
 from dynamics.following.news import News
@@ -186,10 +185,7 @@ class Follower:
         """Return "live" also for a file that was not written to for a while by a process that lives."""
         if not look.unclosed:
             return "closed"
-        if time() - look.stat.st_mtime <= STILL:
-            return "live"
-        writer = holder(self.path)
-        return "left" if writer is None or writer.alive is False else "live"
+        return "live" if written_on(self.path, look.stat.st_mtime) else "left"
 
 
 def follow(path: str | os.PathLike, names: Sequence[str] | None = None, *, interval: float = 0.5) -> Iterator[News]:

@@ -11,6 +11,7 @@ from time import sleep
 import h5py
 import numpy as np
 
+from dynamics.file.labels import labels_of
 from dynamics.file.opening import DAMAGED, PAUSE, TRIES, TrajectoryError, check_format, text
 from dynamics.file.rows import Rows
 from dynamics.format import COMMITTED, INDEX, LATE, ROW, STATUS_DTYPES, Stream, Variable
@@ -18,7 +19,6 @@ from dynamics.segments.segment_directory import segment_numbers, segment_path
 from dynamics.segments.segments import FIRST_ROWS, SEGMENT
 from dynamics.segments.stack import Segment, Span, Stack
 
-SIZE_ONLY = b"This is a netCDF dimension but not a netCDF variable"
 OF_HDF5 = frozenset(("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "coordinates", "_Netcdf4Dimid"))
 
 
@@ -228,7 +228,7 @@ class Catalogue:
             return
         stack = stacked.variables.get(name)
         if stack is None and _is_labels(stacked, group[name], name):
-            stacked.labels[name] = _labels(group[name])
+            stacked.labels[name] = labels_of(group[name])
             stacked.label_attrs[name] = _attributes(group[name])
             return
         if not stacked.index and group[name].shape == ():
@@ -292,13 +292,6 @@ def _variable(stack: Stack) -> Variable:
 
 def _is_labels(stacked: Stacked, dataset: h5py.Dataset, name: str) -> bool:
     return bool(dataset.is_scale) and name != stacked.index
-
-
-def _labels(scale: h5py.Dataset) -> list | int:
-    name = scale.attrs.get("NAME", b"")
-    if (name.encode() if isinstance(name, str) else bytes(name)).startswith(SIZE_ONLY):
-        return scale.shape[0]
-    return _plain_list(scale[:])
 
 
 def _plain_list(labels: np.ndarray) -> list:

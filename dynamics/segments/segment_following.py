@@ -6,12 +6,10 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from time import time
 
 import numpy as np
 
-from dynamics.file.lock import holder
-from dynamics.file.opening import STILL
+from dynamics.file.opening import written_on
 from dynamics.following.following import BATCH, SMALL, Follower
 from dynamics.following.news import News
 from dynamics.format import STATUS, STOP_REASON
@@ -142,14 +140,11 @@ class SegmentFollower:
     def _state(self) -> str:
         if self._catalogue.status[STATUS] != "running":
             return "closed"
-        writer = holder(self.path)
-        if writer is not None and writer.alive is not False:
-            return "live"
         try:
-            age = time() - os.path.getmtime(self._segments[-1].path)
+            written = os.path.getmtime(self._segments[-1].path)
         except OSError:  # Removed at this moment: the next poll tells.
-            age = 0.0
-        return "left" if age > STILL else "live"
+            return "live"
+        return "live" if written_on(self.path, written) else "left"
 
 
 def follower(path: str | os.PathLike, names: Sequence[str] | None = None) -> Follower | SegmentFollower:

@@ -8,8 +8,7 @@ import os
 import numpy as np
 
 from dynamics.confined.guarded import printable
-from dynamics.file.lock import holder
-from dynamics.file.opening import TrajectoryError
+from dynamics.file.opening import TrajectoryError, written_on
 from dynamics.file.summary import PROVENANCE, ROWS
 from dynamics.format import STATUS, STOP_REASON
 from dynamics.segments.segment_catalogue import Catalogue, Stacked
@@ -72,8 +71,8 @@ def _coefficients(stream: Stacked | None) -> dict[str, float]:
 def _state(catalogue: Catalogue) -> str:
     if catalogue.status[STATUS] != "running":
         return "closed"
-    writer = holder(catalogue.path)
-    return "live" if writer is not None and writer.alive is not False else "left"
+    written = os.path.getmtime(catalogue.segments[-1].path)
+    return "live" if written_on(catalogue.path, written) else "left"
 
 
 def _mapping(text: object) -> dict:

@@ -11,14 +11,15 @@ import pytest
 from analyses.benchmarks.damage import object_headers, seal
 from analyses.benchmarks.hostile import INSTEAD, MADE
 from dynamics import Recorder
-from dynamics.confined import structure
+from dynamics.confined import guarded, structure
 from dynamics.confined.confined import run
+from dynamics.confined.extent import Extent
 from dynamics.confined.guarded import printable
 from dynamics.confined.storage import CHUNK_BYTES
 from dynamics.confined.structure import examine
 from dynamics.copies.copying import copy_rows
 from dynamics.file import superblock
-from dynamics.format import Stream
+from dynamics.format import Stream, Variable
 
 ROWS = 30
 YEAR_AGO = 365 * 86400
@@ -267,6 +268,32 @@ def test_a_half_seen_write_is_looked_at_again(samples, tmp_path, monkeypatch):
     path.write_bytes(torn)
     age(path)
     assert examine(path) != [] and len(waits) == 2
+
+
+def test_what_is_appended_while_a_file_is_looked_at_is_seen(tmp_path):
+    path = str(tmp_path / "run.h5")
+    with Recorder(path, commit_every=0.0) as recorder:
+        recorder.declare(Stream("spectra", [Variable("value", ("mode",))], {"mode": 100}))
+        recorder.record("spectra", step=0, value=np.zeros(100))
+        recorder.sync()
+        with guarded.opened(path) as (file, state):
+            size = os.path.getsize(path)
+            for step in range(1, 5000):
+                recorder.record("spectra", step=step, value=np.full(100, step))
+            recorder.sync()
+            assert os.path.getsize(path) > 2 * size
+            found = structure.look(file, path)
+    assert (state, found.findings) == ("live", ())
+    assert found.committed["spectra"] >= 1
+
+
+def test_the_size_of_a_growing_file_is_asked_for_again(tmp_path):
+    path = tmp_path / "run.h5"
+    path.write_bytes(bytes(10))
+    extent = Extent(path)
+    assert (extent.holds(10), extent.holds(11)) == (True, False)
+    path.write_bytes(bytes(11))
+    assert (extent.holds(11), extent.holds(12)) == (True, False)
 
 
 def test_lines_are_printable_and_few(closed):
