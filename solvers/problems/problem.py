@@ -13,6 +13,8 @@ from solvers.geometry import Cuboid, Interval, Region
 from solvers.jet import TIME, Jet
 from solvers.points import Points, sample
 from solvers.problems.coefficient import Coefficient
+from solvers.problems.observed import Observed
+from solvers.references.recipe import Recipe
 
 Residual = Callable[[Jet, Tensor, Mapping[str, Tensor]], Tensor]
 """residual(jet, x, coefficients) -> (n, equations), with x (n, axes)."""
@@ -52,7 +54,7 @@ class Problem:
         residual: residual(jet, x, coefficients) -> (n, equations), with + - * / ** and `solvers.functions`.
         conditions: boundary and initial conditions, one loss term each.
         coefficients: unknown scalars, empty for forward problems.
-        solution: x (n, axes) float64 on the CPU -> (n, components), or None.
+        solution: x (n, axes) float64 on the CPU -> (n, components), or what is `observed`; or None.
         solution_floor: relative L2 error of `solution` itself; an error below it means nothing.
         test_shape: uniform grid that errors are measured on, one count an axis; empty takes 1001, 101 or 21.
         settings: the numbers that make this variant, for the record.
@@ -61,6 +63,10 @@ class Problem:
             a point. Conditions ask for them by name.
         sampling: what `sample` takes unless told otherwise, such as {"interior": 150}.
         examine: network -> None, or an error for one that cannot solve this problem, and why.
+        equation: the equation in a line of plain text, such as "u_t + u u_x = nu u_xx".
+        floor_origin: how `solution_floor` was found, in a line.
+        reference: how the solution is computed, None for one in closed form.
+        observed: what is compared with the solution, None for what the network puts out.
 
     Raises:
         ValueError: two conditions of one name, or one named "interior"; two coefficients of one name.
@@ -85,6 +91,10 @@ class Problem:
     sets: Mapping[str, Tensor] = field(default_factory=dict)
     sampling: Mapping[str, object] = field(default_factory=dict)
     examine: Callable[[nn.Module], None] | None = None
+    equation: str = ""
+    floor_origin: str = ""
+    reference: Recipe | None = None
+    observed: Observed | None = None
 
     def __post_init__(self):
         names = ["interior", *(condition.name for condition in self.conditions)]
