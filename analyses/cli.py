@@ -78,6 +78,11 @@ def run(
     seed: Annotated[Optional[int], typer.Option(help="Instead of the case's.")] = None,  # noqa: UP045
     device: Annotated[Optional[str], typer.Option(help="cpu, cuda, cuda:1.")] = None,  # noqa: UP045
     dtype: Annotated[Optional[str], typer.Option(help="float32 or float64.")] = None,  # noqa: UP045
+    operator: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Instead of the case's: autodiff, finite-difference, tangent-prop, rbf-fd."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The full-size form: hours on a CPU.")] = False,
     threads: Annotated[Optional[int], typer.Option(min=1, help="CPU threads.")] = None,  # noqa: UP045
     overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN.h5; --steps is the number in all.")] = False,
@@ -86,19 +91,21 @@ def run(
     unrecorded: Annotated[
         bool, typer.Option("--go-on-unrecorded", help="Train on where the file cannot be written on: a full disk.")
     ] = False,
-    listed: Annotated[bool, typer.Option("--list", help="List the cases and stop.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List problems and cases and stop.")] = False,
 ) -> None:
     """Run a case and record its trajectory."""
     from analyses.config import UsageError, case_names, load
-    from analyses.terminal import complain, table
+    from analyses.terminal import complain
 
     if listed:
-        rows = [(name, load(name).title) for name in case_names()]
-        table("cases", ("name", "what it runs"), rows)
+        from analyses.listing import show
+
+        show()
         return
     if case is None:
         raise UsageError(f"expected a case or a TOML file; cases: {', '.join(case_names())}")
-    config = load(case).override(steps=steps, seed=seed, device=device, dtype=dtype, threads=threads)
+    instead = {"steps": steps, "operator": operator, "seed": seed, "device": device, "dtype": dtype, "threads": threads}
+    config = load(case, full=full).override(**instead)
     output = output or Path(f"{Path(case).stem}{'.segments' if segments else '.h5'}")
     if segments and output.suffix != ".segments":
         raise UsageError(f"{output}: expected a name that ends in .segments for a directory of them, or no --segments")
@@ -187,7 +194,8 @@ def compare(
     compare_files(first, second, figure=figure, anyway=anyway, as_json=json)
 
 
-PAPERS = ("ad-vs-fd", "dt-pinn", "n-tangentprop", "total-diffusion")
+REFERENCE_FILES = "reference-files"
+PAPERS = ("ad-vs-fd", "dt-pinn", "n-tangentprop", "total-diffusion", REFERENCE_FILES)
 
 
 @app.command(epilog="Example: pinnscope reproduce total-diffusion -o total-diffusion")
@@ -198,9 +206,13 @@ def reproduce(
         typer.Argument(
             metavar="PAPER",
             help="ad-vs-fd: arXiv 2405.14099; dt-pinn: arXiv 2205.09332; n-tangentprop: arXiv 2412.09752; "
-            "total-diffusion: arXiv 2403.18494.",
+            "total-diffusion: arXiv 2403.18494; reference-files: how far the FILEs are from the equations.",
         ),
     ],
+    files: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="[FILE...]", help="reference-files: .mat, .npz, .npy or .csv."),
+    ] = None,
     output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FOLDER", help="Default: PAPER.")] = None,  # noqa: UP045
     seeds: Annotated[Optional[int], typer.Option(min=1, help="Default: 16, 3, 3, 5.")] = None,  # noqa: UP045
     quick: Annotated[bool, typer.Option("--quick", help="A short form: short trainings.")] = False,
@@ -209,14 +221,27 @@ def reproduce(
     logs: Annotated[
         Optional[Path], typer.Option(metavar="FOLDER", help="total-diffusion: the authors' published logs.")  # noqa: UP045
     ] = None,
+    problem: Annotated[Optional[str], typer.Option(help="reference-files: what they solve.")] = None,  # noqa: UP045
+    coefficient: Annotated[Optional[float], typer.Option(help="Of that problem: nu, D or mu.")] = None,  # noqa: UP045
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure the claims of a paper, each as a row with a verdict."""
+    """Measure the claims of a paper, each as a row with a verdict, or the errors of reference files."""
     from analyses.config import UsageError, choice
 
     folder = output or Path(paper)
     if paper not in PAPERS:
         raise UsageError(f"unknown paper {paper!r}; expected {choice(paper, PAPERS)}")
+    if paper == REFERENCE_FILES:
+        if quick or full or not (seeds is device is logs is None):
+            raise UsageError("reference-files takes FILEs, -o, --problem and --coefficient: leave the rest out")
+        from analyses.reproduce.reference_files import reproduce as reference_files
+
+        _, refused = reference_files(files or [], output, problem=problem, coefficient=coefficient, overwrite=overwrite)
+        if refused:
+            raise typer.Exit(1)
+        return
+    if files or problem is not None or coefficient is not None:
+        raise UsageError(f"FILEs, --problem and --coefficient belong to reference-files, {paper} takes none")
     if paper == "dt-pinn":
         if logs is not None or (quick and full):
             raise UsageError("--logs belongs to total-diffusion, and --quick is what dt-pinn does without --full")

@@ -10,6 +10,9 @@ import xarray as xr
 from dynamics.configuration import section
 from dynamics.spectrum_at import spectrum_at
 
+TOLD = ("equation", "floor_origin", "reference", "solution_floor")
+"""What is said of a problem and its solution beside what makes it this problem."""
+
 OPERATOR = ("order", "step", "backend")
 """What tells two operators of one name apart; steps of other axes follow from it."""
 
@@ -36,7 +39,9 @@ def differences(first: xr.DataTree, second: xr.DataTree) -> list[str]:
 
 
 def also_differ(first: xr.DataTree, second: xr.DataTree) -> list[str]:
-    """Name what else differs and may be why two runs disagree: network, weights, method, matrix, recorded step.
+    """Name what else differs and may be why two runs disagree: reference, network, weights, method, matrix, step.
+
+    The references of one problem may differ in how good they are: with other floors, or another version's key.
 
     Operators of two names are what is compared, and not named here; of one name, their options are.
 
@@ -60,6 +65,7 @@ def also_differ(first: xr.DataTree, second: xr.DataTree) -> list[str]:
     if operators[0].get("name") == operators[1].get("name"):
         found += _pairs("operator", *({key: it[key] for key in OPERATOR if key in it} for it in operators))
     return [
+        *_references(*(section(tree, "problem") for tree in pair))[1],
         *_networks(first, second),
         *_weights(first, second),
         *found,
@@ -83,6 +89,7 @@ def causes(lines: list[str]) -> list[str]:
     """
     named = [line.partition(":")[0] for line in lines]
     groups = {"problem": "problem", "points": "points", "weight": "weights", "matrix": "matrix", "method": "method"}
+    groups |= {"reference": "reference"}
     return list(dict.fromkeys(groups.get(name.split()[0], name) for name in named))
 
 
@@ -94,7 +101,7 @@ def same_problem(first: xr.DataTree, second: xr.DataTree) -> bool:
         second: another.
 
     Returns:
-        False where name, settings or box differ.
+        False where name, settings, box, equation or reference differ.
 
     Example:
         >>> trees = [xr.DataTree(xr.Dataset(attrs={"config": {"problem": name}})) for name in ("heat", "burgers")]
@@ -102,6 +109,35 @@ def same_problem(first: xr.DataTree, second: xr.DataTree) -> bool:
         False
     """
     return not _problems(first, second)
+
+
+def variant(trajectory: xr.DataTree) -> str:
+    """Return which problem a run states, with all that tells it from others of its name.
+
+    Args:
+        trajectory: any.
+
+    Returns:
+        A line of text.
+
+    Example:
+        >>> box = {"axes": ["x"], "lower": [-1.0], "upper": [1.0]}
+        >>> problem = {"name": "burgers", "settings": {"viscosity": 0.01}, **box}
+        >>> variant(xr.DataTree(xr.Dataset(attrs={"config": {"problem": problem}})))
+        'burgers (viscosity 0.01, x in [-1, 1])'
+    """
+    found = section(trajectory, "problem")
+    told, reference = [f"{key} {_short(value)}" for key, value in _settings(found).items()], found.get("reference")
+    limits = [found.get(key) for key in ("axes", "lower", "upper")]
+    if all(isinstance(one, list) for one in limits):
+        told += [f"{axis} in [{_short(low)}, {_short(high)}]" for axis, low, high in zip(*limits, strict=False)]
+    if isinstance(reference, dict) and reference.get("key"):
+        told.append(f"reference {reference['key']}")
+    return str(found.get("name", "unnamed")) + (f" ({', '.join(told)})" if told else "")
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def same_matrix(first: xr.DataTree, second: xr.DataTree) -> bool:
@@ -129,12 +165,44 @@ def _pairs(what: str, first: dict, second: dict) -> list[str]:
     return [
         f"{f'{what} {key}'.strip()}: {first.get(key)} / {second.get(key)}"
         for key in keys
-        if str(first.get(key)) != str(second.get(key))
+        # 1 and 1.0 are the same; NaN and NaN are too.
+        if first.get(key) != second.get(key) and str(first.get(key)) != str(second.get(key))
     ]
 
 
 def _problems(first: xr.DataTree, second: xr.DataTree) -> list[str]:
-    return _pairs("problem", section(first, "problem"), section(second, "problem"))
+    """What states a problem: all that was recorded of it, but how good its solution is known and in which words."""
+    pair = [section(tree, "problem") for tree in (first, second)]
+    settings = [_settings(found) for found in pair]
+    stated = [{key: value for key, value in found.items() if key not in (*TOLD, "settings")} for found in pair]
+    return [*_pairs("problem", *stated), *_pairs("problem", *settings), *_equations(*pair), *_references(*pair)[0]]
+
+
+def _settings(problem: dict) -> dict:
+    found = problem.get("settings") or {}
+    return found if isinstance(found, dict) else {"settings": found}
+
+
+def _equations(first: dict, second: dict) -> list[str]:
+    """Files from before version 1.5 do not say it."""
+    told = [found.get("equation") for found in (first, second)]
+    return _pairs("problem", *({"equation": text} for text in told)) if all(told) else []
+
+
+def _references(first: dict, second: dict) -> tuple[list[str], list[str]]:
+    """What makes two solutions those of two problems, and what only makes one of them better than the other."""
+    pair = first, second
+    floors = [found.get("solution_floor") for found in pair]
+    known = all(isinstance(floor, int | float) and math.isfinite(floor) for floor in floors)
+    better = _pairs("reference", *({"floor": f"{floor:.2g}"} for floor in floors)) if known else []
+    told = [found.get("reference") if isinstance(found.get("reference"), dict) else {} for found in pair]
+    names = [{"name": one.get("name")} for one in told]
+    keys = [{"key": one.get("key")} for one in told]
+    if not all(told):
+        return [], better
+    if names[0] != names[1] or not better:
+        return [*_pairs("problem reference", *names), *_pairs("problem reference", *keys)], better
+    return [], [*better, *_pairs("reference", *keys)]
 
 
 def _config(tree: xr.DataTree, name: str) -> object:

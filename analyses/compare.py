@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyses.comparable import also_differ, differences
+from analyses.comparable import also_differ, differences, same_problem, variant
 from analyses.config import UsageError
-from analyses.terminal import WIDTH, error_text, json_text, say, table
+from analyses.terminal import WIDTH, brief_error, error_text, json_text, say, table
 from analyses.verdict import verdict
 from dynamics import detect_phases, effective_rank, open_trajectory
 from dynamics.configuration import section, solution_floor
 from dynamics.entropy import entropy_curve
+from dynamics.errors import LARGEST, WAVES, in_waves, last_errors
 from dynamics.residuals import ERROR, EXACT, OWN, residual_curves
 from dynamics.spectrum_at import STATES, spectrum_at, states
 
@@ -48,8 +49,9 @@ def compare_files(
     with open_trajectory(first) as a, open_trajectory(second) as b:
         differing, also = differences(a, b), also_differ(a, b)
         if differing and not anyway:
+            told = "" if same_problem(a, b) else f"{first} is {variant(a)}; {second} is {variant(b)}; "
             raise UsageError(
-                f"the runs do not compare, their numbers mean different things ({'; '.join(differing)}): "
+                f"the runs do not compare, their numbers mean different things ({told}{'; '.join(differing)}): "
                 "repeat one of them with the other's settings, or pass --anyway"
             )
         labels = _labels(a, b, first, second)
@@ -85,6 +87,8 @@ def _labels(a: xr.DataTree, b: xr.DataTree, first: Path, second: Path) -> tuple[
 
 def _measured(tree: xr.DataTree, path: Path, label: str) -> Run:
     reached = {name: float(values[-1]) for name, (_, values) in residual_curves(tree).items()}
+    errors = last_errors(tree)
+    bands = {band: errors[in_waves(band)][0] for band in WAVES if in_waves(band) in errors}
     return {
         "path": str(path),
         "label": label,
@@ -93,17 +97,13 @@ def _measured(tree: xr.DataTree, path: Path, label: str) -> Run:
         "own_residual": reached.get(OWN),
         "exact_residual": reached.get(EXACT),
         "relative_l2_error": reached.get(ERROR),
-        "largest_error": _largest_error(tree),
+        "largest_error": errors[LARGEST][0] if LARGEST in errors else None,
+        "largest_error_floor": errors[LARGEST][1] if LARGEST in errors else None,
+        "error_bands": bands or None,
         "solution_floor": solution_floor(tree),
         **_onset(tree),
         "spectrum": _spectrum(spectrum_at(tree).compute()) if "spectra" in tree else None,
     }
-
-
-def _largest_error(tree: xr.DataTree) -> float | None:
-    values = tree["series/max_error"].values if "max_error" in tree.get("series", {}) else np.array([])
-    known = values[np.isfinite(values)]
-    return float(known[-1]) if len(known) else None
 
 
 def _onset(tree: xr.DataTree) -> dict[str, float | None]:
@@ -164,6 +164,15 @@ def _error(run: Run) -> str:
     return "" if error is None else error_text(error, run["solution_floor"])
 
 
+def _largest(run: Run) -> str:
+    error = run["largest_error"]
+    return "" if error is None else brief_error(error, run["largest_error_floor"])
+
+
+def _band(band: str) -> Callable[[Run], str]:
+    return lambda run: brief_error(run["error_bands"][band], run["solution_floor"]) if run["error_bands"] else ""
+
+
 def _diffusion(run: Run) -> str:
     onset, high = run["total_diffusion"], run["total_diffusion_high"]
     if onset is None or np.isnan(onset):
@@ -185,7 +194,8 @@ MEASURES: dict[str, Callable[[Run], str]] = {
     "own residual, rms": _number("own_residual"),
     "exact residual, rms": _number("exact_residual"),
     "relative L2 error": _error,
-    "largest error": _number("largest_error"),
+    LARGEST: _largest,
+    **{in_waves(band): _band(band) for band in WAVES},
     "total diffusion": _diffusion,
 }
 """Of whole runs, "" where they did not record it."""

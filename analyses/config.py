@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 CASES = files("analyses") / "cases"
+FULL = "full"
 
 
 class UsageError(ValueError):
@@ -98,7 +99,10 @@ class LeastSquaresSection(BaseModel):
 
 
 class RunConfig(BaseModel):
-    """One run. With `random-features` or `local-features` it is a least-squares solve, otherwise a training."""
+    """One run. With `random-features` or `local-features` it is a least-squares solve, otherwise a training.
+
+    `weights` holds factors of conditions in the loss, by name; a least-squares solve has its own in [least_squares].
+    """
 
     model_config = ConfigDict(extra="forbid")
     title: str = ""
@@ -110,16 +114,19 @@ class RunConfig(BaseModel):
     network: Section
     operator: Section = Section(name="autodiff")
     points: PointsSection = PointsSection()
+    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     optimizer: Section | None = None
     attention: AttentionSection | None = None
     training: TrainingSection | None = None
     least_squares: LeastSquaresSection | None = None
 
-    def override(self, *, steps: int | None = None, **values: object) -> RunConfig:
+    def override(self, *, steps: int | None = None, operator: str | None = None, **values: object) -> RunConfig:
         """Return the configuration with what the command line says instead; None leaves the case's value.
 
         Args:
             steps: of the training.
+            operator: by name, with its default options unless the case names it too; "rbf-fd" takes as many nodes as
+                there were interior points.
             **values: seed, device, dtype, threads.
 
         Returns:
@@ -133,6 +140,10 @@ class RunConfig(BaseModel):
             if self.training is None:
                 raise UsageError("--steps has no meaning for a least-squares solve: leave it out")
             changed["training"] = {**changed["training"], "steps": steps}
+        if operator is not None and operator != self.operator.name:
+            changed["operator"] = {"name": operator}
+            if operator == "rbf-fd" and self.points.method != "nodes":
+                changed["points"] = {"method": "nodes", "interior": self.points.interior}
         try:
             return RunConfig.model_validate(changed)
         except ValidationError as error:
@@ -152,17 +163,21 @@ def case_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in CASES.iterdir() if entry.name.endswith(".toml"))
 
 
-def load(case: str) -> RunConfig:
+def load(case: str, *, full: bool = False) -> RunConfig:
     """Read a case of the package, or a TOML file.
+
+    A table [full] in the file holds what its full-size form has instead; it is checked whether it is asked for or not.
 
     Args:
         case: a case's name, or a path that ends in .toml.
+        full: take the full-size form.
 
     Returns:
         The checked configuration.
 
     Raises:
-        UsageError: an unknown case, a file that is not there or no TOML, an unknown or misspelt key, a wrong value.
+        UsageError: an unknown case, a file that is not there or no TOML, an unknown or misspelt key, a wrong value, no
+            full-size form.
 
     Example:
         >>> load("helmholtz-rba").problem.name
@@ -180,11 +195,36 @@ def load(case: str) -> RunConfig:
     else:
         raise UsageError(f"unknown case {case!r}; expected {choice(case, case_names())}, or a path that ends in .toml")
     try:
-        return RunConfig.model_validate(tomllib.loads(text))
+        given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{case} is not TOML: {error}; see `pinnscope run --list` for cases to copy") from None
+    larger = given.pop(FULL, None)
+    config = _checked(case, given)
+    if larger is None:
+        if full:
+            raise UsageError(f"{case} has no full-size form: leave --full out, or say in a table [{FULL}] what it has")
+        return config
+    if not isinstance(larger, dict):
+        raise UsageError(f"{case}: expected a table [{FULL}] of what the full-size form has instead, came {larger!r}")
+    whole = _checked(f"{case} [{FULL}]", _merged(given, larger))
+    return whole if full else config
+
+
+def _checked(case: str, given: Mapping[str, object]) -> RunConfig:
+    try:
+        return RunConfig.model_validate(given)
     except ValidationError as error:
         raise UsageError(f"{case}: {_first(error)}") from None
+
+
+def _merged(given: Mapping[str, object], instead: Mapping[str, object]) -> dict[str, object]:
+    """Return tables with other values; one with another name replaces the one there, `false` removes it."""
+    merged = {key: value for key, value in given.items() if instead.get(key) is not False}
+    for key, value in ((key, value) for key, value in instead.items() if value is not False):
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merged(old, value) if both and value.get("name", old.get("name")) == old.get("name") else value
+    return merged
 
 
 def _read(path: Path) -> str:
@@ -244,7 +284,8 @@ def _first(error: ValidationError) -> str:
         model: type[BaseModel] = RunConfig
         for part in where[:-1]:
             model = _section(model, part)
-        return f"unknown key {'.'.join(where)!r}; expected {choice(where[-1], model.model_fields)}"
+        known = [*model.model_fields, *([FULL] if len(where) == 1 else [])]
+        return f"unknown key {'.'.join(where)!r}; expected {choice(where[-1], known)}"
     came = "" if detail["type"] == "missing" else f", came {detail['input']!r}"
     return f"key {'.'.join(where)!r}: {detail['msg'].lower()}{came}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 
@@ -20,7 +21,7 @@ from solvers import (
     TangentProp,
     TwoLayer,
 )
-from solvers.networks import Atan, FourierMLP, Gaussian, ModifiedMLP, Odd, ResidualMLP
+from solvers.networks import Atan, FourierMLP, Gaussian, ModifiedMLP, Odd, PeriodicMLP, ResidualMLP
 from solvers.operators import RBFFD
 from solvers.problems import PROBLEMS, Problem
 
@@ -43,6 +44,7 @@ NETWORKS = {
     "modified-mlp": ModifiedMLP,
     "residual-mlp": ResidualMLP,
     "fourier-mlp": FourierMLP,
+    "periodic-mlp": PeriodicMLP,
 }
 SEEDED = ("random-features", "local-features", "fourier-mlp")
 """Networks with a seed of their own, the run's by default; the others draw from torch's global generator."""
@@ -72,17 +74,27 @@ def build_problem(config: RunConfig) -> Problem:
         The problem.
 
     Raises:
-        UsageError: unknown name or option, or a value that the problem refuses.
+        UsageError: unknown name or option, a value that the problem refuses, or a weight of a condition it lacks.
     """
-    return _build("problem", PROBLEMS, config.problem)
+    problem = _build("problem", PROBLEMS, config.problem)
+    names = [condition.name for condition in problem.conditions]
+    for name in config.weights:
+        if name not in names:
+            raise UsageError(
+                f"key 'weights.{name}': problem {problem.name!r} has no such condition; expected {choice(name, names)}"
+            )
+    weighted = (replace(one, weight=config.weights.get(one.name, one.weight)) for one in problem.conditions)
+    return replace(problem, conditions=tuple(weighted)) if config.weights else problem
 
 
 def build_network(config: RunConfig, problem: Problem) -> torch.nn.Module:
-    """Return the configured network for the problem's axes, drawn with the run's seed; `odd = true` takes its odd part.
+    """Return the configured network for the problem's axes and components, drawn with the run's seed.
+
+    `odd = true` takes its odd part; a "periodic-mlp" has the problem's period.
 
     Args:
         config: of the run.
-        problem: gives the number of inputs.
+        problem: gives the numbers of inputs and outputs.
 
     Returns:
         The network, on the CPU.
@@ -101,9 +113,23 @@ def build_network(config: RunConfig, problem: Problem) -> torch.nn.Module:
         given["seed"] = config.seed
     if config.network.name == "local-features":
         given |= {"lower": problem.domain.lower, "upper": problem.domain.upper}
+    if config.network.name == "periodic-mlp":
+        given |= _period(problem)
+    if problem.components > 1:
+        given["outputs"] = problem.components
     torch.manual_seed(config.seed)
     network = _build("network", NETWORKS, config.network, given, beside=(ODD,))
     return Odd(network) if odd else network
+
+
+def _period(problem: Problem) -> dict[str, object]:
+    periodic = getattr(problem.domain, "periodic", ())
+    if len(periodic) != 1:
+        raise UsageError(
+            f"network 'periodic-mlp' needs a problem that is periodic along one axis, came {problem.name!r}: take 'mlp'"
+        )
+    axis = problem.axes.index(periodic[0])
+    return {"axis": axis, "period": problem.domain.upper[axis] - problem.domain.lower[axis]}
 
 
 def _is_odd(section: Section) -> bool:

@@ -11,7 +11,7 @@ from analyses.diagnose import diagnose_file
 from analyses.run import run
 from analyses.terminal import say
 
-CASES = ("poisson-ad", "poisson-fd", "helmholtz-rba", "burgers")
+CASES = ("poisson-ad", "poisson-fd", "helmholtz-rba", "burgers-adam")
 
 
 def demo(folder: Path, *, quick: bool = False, overwrite: bool = False) -> dict[str, object]:
@@ -33,7 +33,7 @@ def demo(folder: Path, *, quick: bool = False, overwrite: bool = False) -> dict[
         raise FileExistsError(f"{folder} is a file; expected a folder: choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     paths = {case: folder / f"{case}.h5" for case in CASES}
-    figures = {case: folder / f"{case}.png" for case in ("helmholtz-rba", "burgers")}
+    figures = {case: folder / f"{case}.png" for case in ("helmholtz-rba", "burgers-adam")}
     figures["comparison"] = folder / "poisson-ad-and-fd.png"
     written = [*paths.values(), *figures.values()]
     if existing := [path for path in written if path.exists() and not overwrite]:
@@ -41,12 +41,12 @@ def demo(folder: Path, *, quick: bool = False, overwrite: bool = False) -> dict[
     for case, path in paths.items():
         config = load(case)
         if quick and config.training:
-            config.training.steps = {"helmholtz-rba": 600, "burgers": 50}[case]
+            config.training.steps = {"helmholtz-rba": 600, "burgers-adam": 50}[case]
         run(config, path, overwrite=overwrite)
     say()
     comparison = compare_files(paths["poisson-ad"], paths["poisson-fd"], figure=figures["comparison"])
     say()
-    findings = {case: diagnose_file(paths[case], figure=figures[case]) for case in ("helmholtz-rba", "burgers")}
+    findings = {case: diagnose_file(paths[case], figure=figures[case]) for case in ("helmholtz-rba", "burgers-adam")}
     say()
     say(f"the demonstration took {time.perf_counter() - start:.0f} s and wrote")
     for path in written:

@@ -12,7 +12,8 @@ import torch
 from analyses.coefficients import coefficient_lines
 from analyses.config import RunConfig, TrainingSection, UsageError
 from analyses.construction import build_network, build_operator, build_optimizer, build_points, build_problem
-from analyses.terminal import error_text, say
+from analyses.terminal import brief_error, error_text, say
+from dynamics.errors import WAVES
 from dynamics.segments.segment_directory import segmented_size
 from solvers import Every, RandomFeatures, ResidualBasedAttention, solve_least_squares, train
 from solvers.discrete_solution import solve_on_nodes
@@ -22,6 +23,7 @@ from solvers.optimizers import Optimizer
 from solvers.points import Points
 from solvers.probes import Probe, activations, lr_cut, standard_probes
 from solvers.problems import Problem
+from solvers.scoring import Score
 from solvers.spectra_probe import jacobian_spectrum
 
 
@@ -113,9 +115,13 @@ def run(
     )
     say(
         f"  loss {finished.loss:.2e}, relative L2 error {error_text(finished.rel_l2, problem.solution_floor)}"
-        f"{_own_error(direct)}, "
+        f"{_own_error(direct, problem)}, "
         f"recording took {finished.recording_share:.1%} of the training time"
     )
+    if problem.solution is not None and math.isfinite(finished.rel_l2):
+        score = Score(problem, next(finished.network.parameters()))
+        errors = score(finished.network)
+        _say_errors(errors.max_error, errors.bands, problem, score.solution_max)
     for line in coefficient_lines(problem, finished.coefficients):
         say(f"  {line}")
     _wrote(output)
@@ -135,7 +141,7 @@ def _probes(training: TrainingSection, objective: Objective, optimizer: Optimize
 
 
 def _solve(config, problem, network, operator, points, output, overwrite) -> Outcome:
-    unused = [name for name in ("optimizer", "training", "attention") if getattr(config, name) is not None]
+    unused = [name for name in ("optimizer", "training", "attention", "weights") if getattr(config, name)]
     if unused or config.dtype != "float64":
         what = f"section [{unused[0]}]" if unused else f"dtype {config.dtype!r}"
         raise UsageError(
@@ -158,8 +164,10 @@ def _solve(config, problem, network, operator, points, output, overwrite) -> Out
     say(f"{config.title or problem.name}: rank {solution.rank} of {len(solution.singular_values)}{solves}")
     say(
         f"  residual {solution.residual:.2e} (with exact derivatives {solution.exact_residual:.2e}), "
-        f"relative L2 error {error_text(solution.rel_l2, problem.solution_floor)}{_own_error(direct)}"
+        f"relative L2 error {error_text(solution.rel_l2, problem.solution_floor)}{_own_error(direct, problem)}"
     )
+    if problem.solution is not None:
+        _say_errors(solution.max_error, solution.error_bands, problem, solution.solution_max)
     _wrote(output)
     return Outcome(output, "complete")
 
@@ -186,14 +194,23 @@ def _direct_solve(problem: Problem, points: Points, operator: Operator) -> dict[
         say(f"  no direct solve: {error}")
         return {}
     seconds = time.perf_counter() - start
-    say(f"  relative L2 error at the nodes {found.rel_l2:.1e}, in {seconds:.2f} s")
+    error = brief_error(found.rel_l2, problem.solution_floor, 1)
+    say(f"  relative L2 error at the nodes {error}, in {seconds:.2f} s")
     told = {"seconds": seconds, "iterations": found.iterations, "residual": found.residual}
     return {"discretisation": told | ({"rel_l2": found.rel_l2} if math.isfinite(found.rel_l2) else {})}
 
 
-def _own_error(direct: dict[str, dict[str, float]]) -> str:
+def _own_error(direct: dict[str, dict[str, float]], problem: Problem) -> str:
     own = direct.get("discretisation", {}).get("rel_l2")
-    return "" if own is None else f" (the discretisation's own: {own:.1e})"
+    return "" if own is None else f" (the discretisation's own: {brief_error(own, problem.solution_floor, 1)})"
+
+
+def _say_errors(largest: float, bands: tuple[float, ...], problem: Problem, scale: float) -> None:
+    """Print the largest error, whose floor is the relative one times the largest |u*|, and the error by frequency."""
+    floor = problem.solution_floor
+    told = [f"{waves} {brief_error(band, floor, 1)}" for waves, band in zip(WAVES.values(), bands, strict=True)]
+    by_waves = f"; L2 error by waves: {', '.join(told)}" if all(map(math.isfinite, bands)) else ""
+    say(f"  largest error {brief_error(largest, floor * scale)}{by_waves}")
 
 
 def _wrote(path: Path) -> None:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 WIDTH = 80
 
+FLOORS = 3.0
+"""An error is told from its reference's own above this many floors."""
+
 
 def say(line: str = "") -> None:
     """Print a line to standard output at once.
@@ -95,20 +98,38 @@ def error_text(error: float, floor: float) -> str:
         >>> error_text(2e-7, 1e-7), error_text(0.0123, 1e-7)
         ("<= 1.0e-07 (at the reference's floor)", '1.23e-02')
     """
+    told = brief_error(error, floor)
+    return f"{told} (at the reference's floor)" if told.startswith("<=") else told
+
+
+def brief_error(error: float, floor: float, digits: int = 2) -> str:
+    """Return an error as `error_text` does, without saying what the floor is.
+
+    Args:
+        error: measured.
+        floor: error of the reference itself.
+        digits: of the number, behind the point.
+
+    Returns:
+        The number, "<= floor" within three floors, "unknown" for NaN.
+
+    Example:
+        >>> brief_error(2e-7, 1e-7), brief_error(4e-7, 1e-7)
+        ('<= 1.0e-07', '4.00e-07')
+    """
     if math.isnan(error):
         return "unknown"
-    if error <= 3 * floor:
-        return f"<= {floor:.1e} (at the reference's floor)"
-    return f"{error:.2e}"
+    return f"<= {floor:.1e}" if error <= FLOORS * floor else f"{error:.{digits}e}"
 
 
-def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], whole: Sequence[str] = ()) -> None:
     """Print a table that wraps its cells to the terminal's width.
 
     Args:
         title: above it.
         header: column names.
         rows: cells as text.
+        whole: names of columns that are never wrapped.
     """
     from rich import box
     from rich.console import Console
@@ -117,7 +138,7 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     say(title)
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
-        drawn.add_column(name, overflow="fold")
+        drawn.add_column(name, overflow="fold", no_wrap=name in whole)
     for row in rows:
         drawn.add_row(*row)
     Console(soft_wrap=False, highlight=False).print(drawn)

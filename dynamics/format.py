@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 FORMAT = "pinnscope-trajectory"
-FORMAT_VERSION = (1, 4)
+FORMAT_VERSION = (1, 5)
 STATUSES = ("running", "complete", "interrupted", "diverged", "failed")
 
 ROOT_ATTRIBUTES = (
@@ -92,6 +92,7 @@ KNOWN: Mapping[str, Mapping[str, Variable]] = MappingProxyType(
             Variable("parameter_norm", (), "2-norm of the parameters"),
             Variable("rel_l2", (), "relative L2 error against the problem's solution"),
             Variable("max_error", (), "largest error against the problem's solution"),
+            Variable("error_band", ("band",), "relative L2 error in 0-4, in 5-12 and in more waves across the box"),
             Variable("exact_loss", (), "unweighted interior loss with exact derivatives"),
             Variable("held_out_loss", (), "unweighted interior loss at fixed points that are not trained on"),
             Variable("field_mean", (), "mean of the network's output over the interior points"),

@@ -67,6 +67,22 @@ def cell_index(points, lower, upper, cells: int | Sequence[int] = 10) -> np.ndar
     return np.ravel_multi_index(tuple(each.T), tuple(counts))
 
 
+def cells_per_axis(axes: int) -> int:
+    """Return how many cells along each axis leave points in most of them: 10 up to three axes, 1,000 in all beyond.
+
+    Args:
+        axes: of the domain.
+
+    Returns:
+        The number, at least 1.
+
+    Example:
+        >>> [cells_per_axis(axes) for axes in (1, 2, 3, 5, 10)]
+        [10, 10, 10, 3, 1]
+    """
+    return 10 if axes <= 3 else max(1, int(1000 ** (1 / axes)))
+
+
 def cell_moments(values, index) -> tuple[float, float]:
     r"""Average within each cell, then take mean and root mean square over the cells.
 
@@ -175,11 +191,12 @@ def _corner(attribute) -> np.ndarray:
     return np.atleast_1d(json.loads(attribute) if isinstance(attribute, str) else attribute).astype(float)
 
 
-def _from_residuals(trajectory: xr.DataTree, cells: int) -> xr.Dataset:
+def _from_residuals(trajectory: xr.DataTree, cells: int | None) -> xr.Dataset:
     """Compute /homogeneity from |r| at the points, and from attention weights where they are."""
     interior, residual = require(trajectory, "points/interior", "residuals/residual").values()
     points = np.asarray(interior.values, np.float64)
     points = points.reshape(len(points), -1)
+    cells = cells_per_axis(points.shape[1]) if cells is None else cells
     lower, upper, origin = _box(trajectory, points)
     index = cell_index(points, lower, upper, cells)
     values = {"residual": residual.transpose("step", ...)}
@@ -196,7 +213,7 @@ def _rows(variable: xr.DataArray) -> Iterator[np.ndarray]:
     return (row for block in row_blocks(variable) for row in block)
 
 
-def residual_homogeneity(trajectory: xr.DataTree, *, cells: int = 10) -> xr.Dataset:
+def residual_homogeneity(trajectory: xr.DataTree, *, cells: int | None = None) -> xr.Dataset:
     r"""Follow the homogeneity of residuals and attention weights over the run.
 
     phi(step, quantity) = cell_mean / cell_rms, in [1/sqrt(k), 1] for k cells that hold points. "attention" is the
@@ -207,7 +224,7 @@ def residual_homogeneity(trajectory: xr.DataTree, *, cells: int = 10) -> xr.Data
         trajectory: `/homogeneity` (`cell_mean`, `cell_rms`), or else `residuals/residual` and
             `points/interior`; the box is then that of the attributes `lower` and `upper` of `/points`, else
             the range of the points.
-        cells: cells per axis, where phi is computed from the residuals.
+        cells: cells per axis, where phi is computed from the residuals; None takes `cells_per_axis`.
 
     Returns:
         `phi` (step, quantity), a pure number; NaN where all values are zero. Attribute `origin` says where it

@@ -16,6 +16,7 @@ from solvers.operators.operator import Operator
 from solvers.operators.rbf_fd_plan import RBFFDPlan
 from solvers.points import EQUATION, Points
 from solvers.problems.problem import Problem
+from solvers.references.recipe import Recipe
 
 OF_THIS_MACHINE = ("cache",)
 """Fields of operators that say where, not what."""
@@ -28,8 +29,9 @@ def describe_problem(problem: Problem) -> dict[str, object]:
         problem: any.
 
     Returns:
-        Name, axes, box, settings and the floor of its solution; the shape, printed, where it is no box; unknown
-        coefficients with start, bounds, how they are found and, where known, the true value.
+        Name, axes, box, settings; the equation, the floor of its solution and how that was found; where the solution is
+        computed, the reference's name, key and method; the shape, printed, where it is no box; unknown coefficients
+        with start, bounds, how they are found and, where known, the true value.
 
     Example:
         >>> from solvers.problems import poisson_1d
@@ -47,9 +49,29 @@ def describe_problem(problem: Problem) -> dict[str, object]:
         **box,
         **shape,
         "settings": dict(problem.settings),
+        **({"equation": problem.equation} if problem.equation else {}),
         "solution_floor": problem.solution_floor,
+        **({"floor_origin": problem.floor_origin} if problem.floor_origin else {}),
+        **({"reference": describe_reference(problem.reference)} if problem.reference else {}),
         **({"coefficients": _coefficients(problem)} if problem.coefficients else {}),
     }
+
+
+def describe_reference(recipe: Recipe) -> dict[str, str]:
+    """Return in plain values what a solution is computed by.
+
+    Args:
+        recipe: of the reference.
+
+    Returns:
+        Name, key and method.
+
+    Example:
+        >>> from solvers.problems import burgers
+        >>> describe_reference(burgers().reference)["method"]
+        'Cole-Hopf, trapezoid rule of 801 nodes'
+    """
+    return {"name": recipe.name, "key": recipe.key, "method": recipe.method}
 
 
 def _coefficients(problem: Problem) -> dict[str, dict[str, object]]:

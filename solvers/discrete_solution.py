@@ -25,8 +25,9 @@ class DiscreteSolution:
 
     Args:
         values: (times, nodes, components) at interior, then boundary nodes; one time without a time axis.
-        rel_l2: relative L2 error of `values` at all times; NaN where no solution is known. It is the discretisation
-            floor: a network trained on this discretisation cannot be expected below.
+        rel_l2: relative L2 error of `values` at all times; NaN where no solution is known, or that of what is observed
+            and not of u. It is the discretisation floor: a network trained on this discretisation cannot be expected
+            below.
         residual: largest residual that is left, relative to that of the first guess; the worst of all time steps.
         iterations: Newton steps, the most of any time step.
     """
@@ -147,7 +148,7 @@ def _solution(problem: Problem, points: Points, found: list[np.ndarray], residua
     steps = len(found)
     inside = torch.cat([rows.reshape(steps, -1, rows.shape[1]) for rows in (points.interior, points.boundary)], dim=1)
     values = torch.from_numpy(np.stack(found)).reshape(steps, -1, problem.components)[:, : inside.shape[1]]
-    if problem.solution is None:
+    if problem.solution is None or problem.observed is not None:
         return DiscreteSolution(values, float("nan"), residual, iterations)
     exact = problem.solution(inside.flatten(0, 1)).reshape(values.shape)
     error = torch.linalg.vector_norm(values - exact) / torch.linalg.vector_norm(exact)

@@ -26,7 +26,7 @@ from solvers.operators.operator import Operator
 from solvers.points import EQUATION, Points
 from solvers.problems.problem import Problem
 from solvers.regression import METHODS, check_method, round_off
-from solvers.scoring import Score
+from solvers.scoring import BANDS, Errors, Score
 from solvers.shapes import INTERIOR
 
 
@@ -41,6 +41,8 @@ class Solution:
         exact_residual: the same with exact derivatives; for exact operators the same number.
         rel_l2: relative L2 error off the collocation points, NaN without a known solution.
         max_error: largest error there.
+        error_bands: relative L2 error there by frequency, as `solvers.scoring.BANDS`; NaN where `Score` knows none.
+        solution_max: largest absolute value of the known solution there, NaN without one.
         weights: term -> factor of its squared residual.
         iterations: linear solves done; 1 where the problem is linear.
         stopped: "linear"; or why Gauss-Newton stopped: "converged", "round-off", "stuck" or "iterations".
@@ -53,6 +55,8 @@ class Solution:
     exact_residual: float
     rel_l2: float
     max_error: float
+    error_bands: tuple[float, ...]
+    solution_max: float
     weights: Mapping[str, float]
     iterations: int
     stopped: str
@@ -146,6 +150,7 @@ def solve_least_squares(
         points = problem.sample(interior=2 * count, boundary=2 * count, initial=2 * count, method="grid")
     points = points.to(device, torch.float64)
     check_collocation(problem, features, operator, points)
+    score = None if problem.solution is None else Score(problem, points.interior)
     terms, start = terms_of(problem, features, operator, points), features.coefficient.detach().clone()
     factors = weights_of(problem, weights, terms, start)
     with ExitStack() as stack:
@@ -158,7 +163,7 @@ def solve_least_squares(
                 continue
             with torch.no_grad():
                 features.coefficient.copy_(iterate.coefficients)
-            solution = _solution(problem, features, operator, points, iterate, factors, step + 1, record)
+            solution = _solution(problem, features, operator, points, iterate, factors, step + 1, record, score)
             if record is not None:
                 if recorder is None:
                     described = _description(problem, operator, points, iterate, solution, method, rcond)
@@ -166,7 +171,7 @@ def solve_least_squares(
                     recorder = stack.enter_context(
                         Recorder(record, config=described | dict(config or {}), attrs=attrs, overwrite=overwrite)
                     )
-                    _declare(recorder, problem, points, iterate)
+                    _declare(recorder, problem, points, iterate, score)
                 _record(recorder, step, iterate, solution)
     return solution
 
@@ -182,15 +187,13 @@ def _warn_if_wide(shape: tuple[int, int]) -> None:
         )
 
 
-def _solution(problem, features, operator, points, iterate: Iterate, weights, count, record) -> Solution:
+def _solution(problem, features, operator, points, iterate: Iterate, weights, count, record, score) -> Solution:
     residual = exact = _rms(iterate.residuals[INTERIOR])
     if not operator.exact:
         own = points.only(EQUATION)
         with torch.no_grad():
             exact = _rms(problem.residual(AutoDiff().plan(own, problem.partials)(features), own.interior, {}))
-    rel_l2, max_error = float("nan"), float("nan")
-    if problem.solution is not None:
-        rel_l2, max_error = Score(problem, iterate.coefficients)(features)
+    errors = Errors(math.nan, math.nan, (math.nan,) * len(BANDS)) if score is None else score(features)
     path = None if record is None else Path(record)
     spectrum = CollocationSpectrum.of(iterate.regression, problem, features, operator, points, weights, iterate.at)
     return Solution(
@@ -198,8 +201,10 @@ def _solution(problem, features, operator, points, iterate: Iterate, weights, co
         spectrum,
         residual,
         exact,
-        rel_l2,
-        max_error,
+        errors.rel_l2,
+        errors.max_error,
+        errors.bands,
+        math.nan if score is None else score.solution_max,
         weights,
         count,
         iterate.stopped or "",
@@ -228,7 +233,7 @@ def _description(problem, operator, points, iterate: Iterate, solution: Solution
     }
 
 
-def _declare(recorder: Recorder, problem, points, iterate: Iterate) -> None:
+def _declare(recorder: Recorder, problem, points, iterate: Iterate, score) -> None:
     rows, columns = iterate.regression.shape
     spectrum = {
         "matrix": "collocation system",
@@ -238,7 +243,9 @@ def _declare(recorder: Recorder, problem, points, iterate: Iterate) -> None:
         "driver": iterate.regression.driver,
         "entry_floor_origin": "measured: third differences of the entries between almost equal points",
     }
-    recorder.declare(Stream("series", coords={"term": list(iterate.system.rows)}))
+    coords = {"term": list(iterate.system.rows), "band": list(BANDS)}
+    scale = {} if score is None else {"solution_max": score.solution_max}
+    recorder.declare(Stream("series", coords=coords, attrs=scale))
     recorder.declare(Stream("spectra", attrs=spectrum))
     recorder.store("points", **points_labels(problem), **points_arrays(points))
 
@@ -257,6 +264,7 @@ def _record(recorder: Recorder, step: int, iterate: Iterate, solution: Solution)
         evaluations=iterate.evaluations,
         rel_l2=solution.rel_l2,
         max_error=solution.max_error,
+        error_band=list(solution.error_bands),
         exact_loss=solution.exact_residual**2,
         rank=solution.rank,
     )

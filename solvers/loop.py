@@ -199,8 +199,11 @@ class Loop:
     def _declarations(self, moment: Moment) -> list[Stream]:
         """Return the streams of probes and coefficients; those of the series' probes are one."""
         declared = [probe.declare(moment) for probe in self.probes]
-        extra = [variable for stream in declared if stream.name == "series" for variable in stream.variables]
-        found = [Stream("series", extra, {"term": self.objective.terms})]
+        own = [stream for stream in declared if stream.name == "series"]
+        extra = [variable for stream in own for variable in stream.variables]
+        coords = {"term": self.objective.terms} | {dim: at for stream in own for dim, at in stream.coords.items()}
+        attrs = {name: value for stream in own for name, value in stream.attrs.items()}
+        found = [Stream("series", extra, coords, attrs)]
         found += [stream for stream in declared if stream.name != "series"]
         if names := [c.name for c in self.objective.problem.coefficients]:
             found.append(Stream("coefficients", coords={"coefficient": names}))

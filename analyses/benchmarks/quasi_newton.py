@@ -87,14 +87,14 @@ def solve(problem: str, optimizer: str, seed: int, share: float = 1.0, quick: bo
     found = march(recipe, OPTIMIZERS[optimizer], seed, share)
     solved = recipe.problem()
     score = Score(solved, torch.empty(0, dtype=torch.float64))
-    rel_l2, largest = score(found)
+    errors = score(found)
     return {
         "problem": problem,
         "optimizer": optimizer,
         "seed": seed,
-        "first_rel_l2": score(found.uncorrected)[0],
-        "rel_l2": rel_l2,
-        "largest": largest,
+        "first_rel_l2": score(found.uncorrected).rel_l2,
+        "rel_l2": errors.rel_l2,
+        "largest": errors.max_error,
         "floor": solved.solution_floor,
         "seconds": found.seconds,
         "second_stage_seconds": found.correcting,

@@ -8,52 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-import torch
 from torch import Tensor, nn
 
 from analyses.benchmarks.correction_features import InWindow, OddLayered
 from analyses.benchmarks.hard_conditions import Function
 from solvers.functions import cos, sin
-from solvers.networks import MLP, RandomFeatures, Sine
+from solvers.networks import MLP, PeriodicFeatures, PeriodicMLP, RandomFeatures, Sine
 from solvers.problems import Problem, allen_cahn, burgers, helmholtz, kdv
 
 
-class Harmonics(nn.Module):
-    """(x, t) -> [sin k pi x, cos k pi x, t], k = 1 to `highest`: a network of it has the period 2 in x.
-
-    Args:
-        highest: k.
-        even: leave the sines out; a network of it is even in x.
-
-    Example:
-        >>> Harmonics(1)(torch.tensor([[1.0, 0.25]])).round(decimals=6).tolist()
-        [[-0.0, -1.0, 0.25]]
-    """
-
-    def __init__(self, highest: int, even: bool = False):
-        super().__init__()
-        self.highest, self.waves = highest, (cos,) if even else (sin, cos)
-
-    @property
-    def width(self) -> int:
-        """Number of features."""
-        return self.highest * len(self.waves) + 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the features.
-
-        Args:
-            x: (n, 2).
-
-        Returns:
-            (n, width).
-        """
-        numbers = range(1, self.highest + 1)
-        return torch.cat([wave(k * math.pi * x[:, :1]) for k in numbers for wave in self.waves] + [x[:, 1:]], dim=-1)
-
-
 def periodic(widths: list[int], highest: int, even: bool = False) -> nn.Module:
-    """Return an MLP of `Harmonics`.
+    """Return an MLP of harmonics in x, of period 2, and t.
 
     Args:
         widths: of its hidden layers.
@@ -67,8 +32,7 @@ def periodic(widths: list[int], highest: int, even: bool = False) -> nn.Module:
         >>> sum(p.numel() for p in periodic([30, 30], 2).parameters())
         1141
     """
-    features = Harmonics(highest, even)
-    return nn.Sequential(features, MLP(features.width, widths))
+    return PeriodicMLP(2, widths, harmonics=highest, even=even)
 
 
 Features = Callable[[int, float, float, int], nn.Module]
@@ -140,7 +104,7 @@ def _layered(columns: int, low: float, high: float, seed: int) -> nn.Module:
 
 
 def _sines(columns: int, low: float, high: float, seed: int) -> nn.Module:
-    harmonics = Harmonics(4)
+    harmonics = PeriodicFeatures(2, 4)
     scale = [6.0] * (harmonics.width - 1) + [2.0]
     features = RandomFeatures(harmonics.width, columns, Sine, scale=scale, seed=seed)
     return nn.Sequential(InWindow(low, high), harmonics, features)

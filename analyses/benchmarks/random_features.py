@@ -155,7 +155,8 @@ def score(problem: Problem, network: Callable) -> dict[str, float]:
     Returns:
         `rel_l2` and `max_error`.
     """
-    return dict(zip(("rel_l2", "max_error"), Score(problem, torch.zeros(1, dtype=torch.float64))(network), strict=True))
+    errors = Score(problem, torch.zeros(1, dtype=torch.float64))(network)
+    return {"rel_l2": errors.rel_l2, "max_error": errors.max_error}
 
 
 # The peer: what a numerical analyst writes for one problem in an afternoon, with sines differentiated by hand. It knows

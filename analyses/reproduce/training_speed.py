@@ -153,7 +153,7 @@ def _measure(cell: Cell, seeds: int, steps: int) -> list[dict[str, Any]]:
         record["rate"] = None if rates is None else _short(float(rates[seed]))
         record.update(_speed(run.loss[:, seed].double().numpy(), first[seed]))
         record["exact_loss"] = _short(float(exact.at(last).value.detach()))
-        record["rel_l2"] = _short(score(last)[0])
+        record["rel_l2"] = _short(score(last).rel_l2)
         record["spectra"] = {name: own_system.spectrum(run.networks[at][seed]) for name, at in moments.items()}
     return own
 

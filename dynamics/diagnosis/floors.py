@@ -217,12 +217,15 @@ def discretisation_floor(log: Log) -> Finding | None:
     """Find an error that the same discretisation has without any network.
 
     Args:
-        log: of the run; needs the relative error, and in the configuration that of the direct solve.
+        log: of the run; needs the relative error, above the reference's floor, and in the configuration that of the
+            direct solve.
 
     Returns:
         An info, or None.
     """
     found, own = log.last("rel_l2"), log.section("discretisation").get("rel_l2")
+    if reference_floor(log) is not None:
+        return None
     if found is None or not isinstance(own, int | float) or not own > 0 or not found[1] <= DISCRETE_FACTOR * own:
         return None
     message = (

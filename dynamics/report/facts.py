@@ -8,16 +8,18 @@ import numpy as np
 import xarray as xr
 
 from dynamics.configuration import discretisation_error, section, solution_floor, title
+from dynamics.errors import FLOORS, LARGEST, error_columns
 from dynamics.format import format_version
 from dynamics.report.configured import config_of, json_object, plain_text, value_text
 from dynamics.report.panels import names_of
+from dynamics.residuals import ERROR
 
 REACHED = {
     "loss": "weighted loss",
     "exact_loss": "interior loss with exact derivatives",
     "held_out_loss": "interior loss at points not trained on",
-    "rel_l2": "relative L2 error",
-    "max_error": "largest error",
+    "rel_l2": ERROR,
+    "max_error": LARGEST,
     "gradient_norm": "gradient norm",
     "learning_rate": "learning rate",
     "evaluations": "loss evaluations",
@@ -92,11 +94,15 @@ def reached(trajectory: xr.DataTree) -> list[tuple[str, str, str]]:
     if "loss_raw" in series:
         raw = series["loss_raw"].transpose("step", "term")
         named |= {f"{label} term, unweighted": raw.values[:, k] for k, label in enumerate(names_of(raw, "term"))}
+    errors = error_columns(trajectory)
+    named |= {told: values for told, (values, _) in errors.items()}
     steps = series["step"].values if "step" in series.coords else np.arange(series.sizes["step"])
-    rows = [_reached(told, steps, values, solution_floor(trajectory)) for told, values in named.items()]
+    floors = {told: floor for told, (_, floor) in errors.items()}
+    rows = [_reached(told, steps, values, floors.get(told)) for told, values in named.items()]
     rows = [row for row in rows if row]
     if own := discretisation_error(trajectory):
-        rows.append(("relative L2 error of the discretisation alone", number(own), ""))
+        told = _above(own, solution_floor(trajectory), ", the reference's floor")
+        rows.append((f"{ERROR} of the discretisation alone", told, ""))
     return rows
 
 
@@ -147,15 +153,21 @@ def number(value: float) -> str:
     return str(int(value)) if whole else f"{value:.2e}"
 
 
-def _reached(told: str, steps, values, floor: float) -> tuple[str, str, str] | None:
+def _reached(told: str, steps, values, floor: float | None) -> tuple[str, str, str] | None:
+    """A row of `reached`; a floor of None is that of something else than an error."""
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
         return None
     last, least = known[-1], known[np.argmin(values[known])]
-    at_floor = told == REACHED["rel_l2"] and values[last] <= 3 * floor
-    shown = f"<= {floor:.1e}, the reference's floor" if at_floor else number(values[last])
-    meant = not at_floor and told not in ("gradient norm", "learning rate", "loss evaluations")
-    return told, f"{shown} ({steps[last]})", f"{number(values[least])} ({steps[least]})" if meant else ""
+    shown = _above(values[last], floor, ", the reference's floor")
+    meant = values[last] > FLOORS * (floor or 0.0) if floor is not None else True
+    meant = meant and told not in ("gradient norm", "learning rate", "loss evaluations")
+    return told, f"{shown} ({steps[last]})", f"{_above(values[least], floor)} ({steps[least]})" if meant else ""
+
+
+def _above(value: float, floor: float | None, said: str = "") -> str:
+    """A number, or its floor where it lies within three of them."""
+    return f"<= {floor:.1e}{said}" if floor and value <= FLOORS * floor else number(value)
 
 
 def _of(trajectory: xr.DataTree, name: str) -> str:

@@ -13,6 +13,8 @@ from solvers.networks.mlp import Sine as Sine
 from solvers.networks.modified_mlp import ModifiedMLP as ModifiedMLP
 from solvers.networks.odd import Odd as Odd
 from solvers.networks.odd_features import OddFeatures as OddFeatures
+from solvers.networks.periodic import PeriodicFeatures as PeriodicFeatures
+from solvers.networks.periodic import PeriodicMLP as PeriodicMLP
 from solvers.networks.random_features import RandomFeatures as RandomFeatures
 from solvers.networks.residual import ResidualMLP as ResidualMLP
 from solvers.networks.two_layer import TwoLayer as TwoLayer
@@ -29,6 +31,8 @@ __all__ = [
     "ModifiedMLP",
     "Odd",
     "OddFeatures",
+    "PeriodicFeatures",
+    "PeriodicMLP",
     "RandomFeatures",
     "ResidualMLP",
     "Sine",

@@ -8,7 +8,7 @@ from solvers.cadence import Cadence, Logarithmic
 from solvers.evaluation import mean_square
 from solvers.operators import AutoDiff
 from solvers.probes.probe import Labels, Moment, Probe, once
-from solvers.scoring import Score
+from solvers.scoring import BANDS, Score
 
 
 def errors(every: Cadence = Logarithmic(15)) -> Probe:
@@ -18,19 +18,19 @@ def errors(every: Cadence = Logarithmic(15)) -> Probe:
         every: when.
 
     Returns:
-        Probe that adds `rel_l2` and `max_error` to the series.
+        Probe that adds `rel_l2`, `max_error` and `error_band` (low, middle and high frequency; see `Score`) to the
+        series, and the attribute `solution_max`, the scale of `max_error`.
     """
     score = once(lambda moment: Score(moment.objective.problem, moment.objective.vector))
 
     def measure(moment: Moment):
-        rel_l2, max_error = score(moment)(moment.objective.network)
-        return {"rel_l2": rel_l2, "max_error": max_error}
+        found = score(moment)(moment.objective.network)
+        return {"rel_l2": found.rel_l2, "max_error": found.max_error, "error_band": list(found.bands)}
 
     def labels(moment: Moment) -> Labels:
-        score(moment)
-        return Labels()
+        return Labels({"band": list(BANDS)}, {"solution_max": score(moment).solution_max})
 
-    return Probe("series", {"rel_l2": (), "max_error": ()}, measure, every, labels)
+    return Probe("series", {"rel_l2": (), "max_error": (), "error_band": ("band",)}, measure, every, labels)
 
 
 def exact_loss(every: Cadence = Logarithmic(10)) -> Probe:

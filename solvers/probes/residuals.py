@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dynamics.homogeneity import cell_index, cell_moments
+from dynamics.homogeneity import cell_index, cell_moments, cells_per_axis
 from solvers.cadence import Cadence, Logarithmic
 from solvers.probes.probe import Labels, Moment, Probe, once
 
@@ -27,23 +27,24 @@ def residuals(every: Cadence = Logarithmic(10)) -> Probe:
     return Probe("residuals", {"residual": ("point",), "attention": ("point",)}, measure, every)
 
 
-def homogeneity(cells: int = 10, every: Cadence = Logarithmic(30)) -> Probe:
+def homogeneity(cells: int | None = None, every: Cadence = Logarithmic(30)) -> Probe:
     """Return the probe of how evenly attention and residual spread over cells of the domain.
 
     Args:
-        cells: along each axis.
+        cells: along each axis; None takes 10, fewer beyond three axes.
         every: when.
 
     Returns:
         Probe of the stream "homogeneity": mean and rms over cells of the cell averages of lambda and of |r|.
     """
 
+    def count(moment: Moment) -> int:
+        return cells_per_axis(len(moment.objective.problem.axes)) if cells is None else cells
+
     @once
     def index(moment: Moment) -> np.ndarray:
-        domain = moment.objective.problem.domain
-        return cell_index(
-            moment.objective.equation_points.interior.double().cpu().numpy(), domain.lower, domain.upper, cells
-        )
+        domain, points = moment.objective.problem.domain, moment.objective.equation_points.interior
+        return cell_index(points.double().cpu().numpy(), domain.lower, domain.upper, count(moment))
 
     def measure(moment: Moment):
         size = moment.evaluation.residual.detach().abs().sum(dim=1)
@@ -52,6 +53,6 @@ def homogeneity(cells: int = 10, every: Cadence = Logarithmic(30)) -> Probe:
         return {"cell_mean": np.array(mean), "cell_rms": np.array(rms)}
 
     def labels(moment: Moment) -> Labels:
-        return Labels({"quantity": ["attention", "residual"]}, {"cells": cells})
+        return Labels({"quantity": ["attention", "residual"]}, {"cells": count(moment)})
 
     return Probe("homogeneity", {"cell_mean": ("quantity",), "cell_rms": ("quantity",)}, measure, every, labels)

@@ -57,7 +57,8 @@ def standard_probes(
         chosen.append(adam_moments(**cadence))
     if objective.problem.solution is not None:
         chosen.append(errors(**cadence))
-        if not objective.problem.coefficients and objective.problem.solution_floor <= CLOSED_FORM:
+        trained = not objective.problem.coefficients and objective.problem.observed is None
+        if trained and objective.problem.solution_floor <= CLOSED_FORM:
             chosen.append(reference_residual())
     if not objective.operator.exact:
         chosen.append(exact_loss(**cadence))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from solvers.geometry import Ball, Region
+from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.exact_robin import exact_robin
-from solvers.problems.poisson import EXACT_FLOOR
 from solvers.problems.problem import Problem
 from solvers.problems.wave import Wave
 
@@ -24,13 +24,13 @@ def ball_poisson(frequency: float = 1.0, alpha: float = 1.0, beta: float = 1.0, 
         The problem.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number out of its range, or frequency radius above 5, more than the test grid resolves.
 
     Example:
         >>> ball_poisson().axes
         ('x', 'y', 'z')
     """
-    wave = Wave(frequency, dimension=3)
+    wave = Wave(frequency, dimension=3).resolved(radius, 21)
 
     def residual(jet, x, coefficients):
         return jet["laplacian"] - wave.laplacian(x)
@@ -42,6 +42,8 @@ def ball_poisson(frequency: float = 1.0, alpha: float = 1.0, beta: float = 1.0, 
         residual,
         (exact_robin(wave, wave.gradient, alpha, beta),),
         solution=wave,
-        solution_floor=EXACT_FLOOR,
+        solution_floor=phase_floor(wave.wavenumber * radius),
+        floor_origin=CLOSED_FORM,
         settings={"frequency": frequency, "alpha": alpha, "beta": beta, "radius": radius},
+        equation=f"u_xx + u_yy + u_zz = f, frequency {frequency:.4g}",
     )

@@ -6,13 +6,17 @@ import math
 
 from solvers.domain import Box
 from solvers.functions import cos, sin
+from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import dirichlet, normal_slope
-from solvers.problems.poisson import EXACT_FLOOR, integer_modes
+from solvers.problems.poisson import integer_modes
 from solvers.problems.problem import Problem
 
 
 def biharmonic_1d() -> Problem:
     """Return u'''' = pi^4 sin(pi x) on (-1, 1), u and du/dn given on the boundary, with u = sin(pi x).
+
+    Variants of the name: the Euler beam of DeepXDE's demo is u_xxxx = -1 on (0, 1), clamped at one end, free at the
+    other.
 
     Fourth derivatives by finite differences carry a round-off of about 16 eps / h^4: at h = 1e-3 in float64 it is 4e-3.
 
@@ -38,8 +42,10 @@ def biharmonic_1d() -> Problem:
         residual,
         (dirichlet(), normal_slope(slope)),
         solution=lambda x: sin(math.pi * x),
-        solution_floor=EXACT_FLOOR,
+        solution_floor=phase_floor(math.pi),
+        floor_origin=CLOSED_FORM,
         test_shape=(1001,),
+        equation="u_xxxx = pi^4 sin(pi x)",
     )
 
 
@@ -49,6 +55,9 @@ def biharmonic_2d(modes: tuple[int, int] = (1, 1)) -> Problem:
     f = (a^2 + b^2)^2 pi^4 u. u and u_xx vanish on the boundary, so the same u also solves the simply supported plate;
     here du/dn is given instead. The plate that is clamped with du/dn = 0 has no elementary solution.
 
+    Variants of the name: the simply supported plate, where u_xx + u_yy is given; a load that is no product of sines:
+    `plate`; the driven cavity of Stokes flow, where the load is 0 and a side moves.
+
     Args:
         modes: (a, b), positive integers.
 
@@ -56,7 +65,7 @@ def biharmonic_2d(modes: tuple[int, int] = (1, 1)) -> Problem:
         The problem.
 
     Raises:
-        ValueError: a mode is not a positive integer.
+        ValueError: a mode is not a positive integer, or above 25.
 
     Example:
         >>> [condition.name for condition in biharmonic_2d().conditions]
@@ -83,7 +92,9 @@ def biharmonic_2d(modes: tuple[int, int] = (1, 1)) -> Problem:
         residual,
         (dirichlet(), normal_slope(slope)),
         solution=solution,
-        solution_floor=EXACT_FLOOR,
+        solution_floor=phase_floor(max(a, b)),
+        floor_origin=CLOSED_FORM,
         test_shape=(101, 101),
         settings={"modes": tuple(modes)},
+        equation=f"bilaplacian u = f, modes {tuple(modes)}",
     )

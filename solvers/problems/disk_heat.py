@@ -6,9 +6,9 @@ import math
 
 from solvers.functions import cos, sin
 from solvers.geometry import Disk, Region
+from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import initial_value
 from solvers.problems.exact_robin import exact_robin
-from solvers.problems.poisson import EXACT_FLOOR
 from solvers.problems.problem import Problem
 from solvers.problems.wave import Wave
 
@@ -29,13 +29,13 @@ def disk_heat(frequency: float = 1.0, alpha: float = 1.0, beta: float = 1.0, rad
         The problem.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number out of its range, or frequency radius above 5, more than the test grid resolves.
 
     Example:
         >>> [round(t, 3) for t in disk_heat().sample(interior=100).times[:3].tolist()]
         [0.0, 0.042, 0.083]
     """
-    wave = Wave(frequency)
+    wave = Wave(frequency).resolved(radius, 21)
 
     def grown(x):
         return sin(math.pi * x[:, 2:3])
@@ -57,6 +57,8 @@ def disk_heat(frequency: float = 1.0, alpha: float = 1.0, beta: float = 1.0, rad
         residual,
         (exact_robin(solution, gradient, alpha, beta), initial_value(solution)),
         solution=solution,
-        solution_floor=EXACT_FLOOR,
+        solution_floor=phase_floor(max(wave.wavenumber * radius, math.pi)),
+        floor_origin=CLOSED_FORM,
         settings={"frequency": frequency, "alpha": alpha, "beta": beta, "radius": radius},
+        equation=f"u_t = u_xx + u_yy + f, frequency {frequency:.4g}",
     )

@@ -6,16 +6,26 @@ import math
 
 from solvers.domain import Box
 from solvers.functions import sin
+from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import dirichlet
-from solvers.problems.poisson import EXACT_FLOOR, integer_modes
+from solvers.problems.equation_text import times
+from solvers.problems.poisson import integer_modes
 from solvers.problems.problem import Problem
 
 
 def helmholtz(modes: tuple[int, int] = (1, 4), wavenumber: float = 1.0) -> Problem:
     """Return u_xx + u_yy + k^2 u = q on (-1, 1)^2, u = 0 on the boundary, u = sin(a pi x) sin(b pi y).
 
-    q = (k^2 - (a^2 + b^2) pi^2) u. Variants under the same name: (a, b) = (1, 4) and (6, 6) are both common; some codes
-    solve -(u_xx + u_yy) + k^2 u = q, which is another, well-posed problem.
+    q = (k^2 - (a^2 + b^2) pi^2) u.
+
+    Variants of the name, of which `settings` tells modes and k:
+
+    * (a, b) = (1, 4), (4, 1) and (6, 6) are all in use, with k = 1. Errors at (1, 4) and (6, 6) do not compare.
+    * k here is not squared; PINA's `k` stands for k^2. At k = 1 nothing tells them apart.
+    * -(u_xx + u_yy) + k^2 u = q is another problem, positive definite and well-posed at every k; this one has
+      resonances.
+    * On (0, 1)^2: PINNacle has this equation with modes (4, 4); DeepXDE has -(u_xx + u_yy) - k^2 u = k^2 v with the
+      solution v = sin(k x) sin(k y), k = 4 pi.
 
     Args:
         modes: (a, b), positive integers.
@@ -25,7 +35,8 @@ def helmholtz(modes: tuple[int, int] = (1, 4), wavenumber: float = 1.0) -> Probl
         The problem.
 
     Raises:
-        ValueError: a mode is not a positive integer, or k^2 meets the resonance (a'^2 + b'^2) pi^2 / 4 of some mode.
+        ValueError: a mode is not a positive integer up to 25, or k^2 meets the resonance (a'^2 + b'^2) pi^2 / 4 of some
+            mode.
 
     Example:
         >>> helmholtz((2, 2)).settings["modes"]
@@ -48,9 +59,11 @@ def helmholtz(modes: tuple[int, int] = (1, 4), wavenumber: float = 1.0) -> Probl
         residual,
         (dirichlet(),),
         solution=solution,
-        solution_floor=EXACT_FLOOR,
+        solution_floor=phase_floor(max(a, b)),
+        floor_origin=CLOSED_FORM,
         test_shape=(101, 101),
         settings={"modes": tuple(modes), "wavenumber": wavenumber},
+        equation=f"u_xx + u_yy + {times(wavenumber**2, 'u')} = q, modes {tuple(modes)}",
     )
 
 

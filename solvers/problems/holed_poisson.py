@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.geometry import Curve, Disk, Region
+from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import dirichlet
 from solvers.problems.exact_robin import exact_robin
-from solvers.problems.poisson import EXACT_FLOOR
 from solvers.problems.problem import Problem
 from solvers.problems.wave import Wave
 
@@ -33,13 +33,14 @@ def holed_poisson(
         The problem.
 
     Raises:
-        ValueError: a number out of its range, or a hole that does not lie inside the flower.
+        ValueError: a number out of its range, a frequency above 21, more than the test grid resolves, or a hole that
+            does not lie inside the flower.
 
     Example:
         >>> holed_poisson().domain.faces
         ('outer', 'hole')
     """
-    wave = Wave(frequency)
+    wave = Wave(frequency).resolved(1 + DEPTH, 101)
     if isinstance(petals, bool) or not isinstance(petals, int) or not 0 <= petals <= 12:
         raise ValueError(f"expected an integer number of petals from 0 to 12, came {petals!r}")
 
@@ -63,6 +64,8 @@ def holed_poisson(
             exact_robin(wave, wave.gradient, 1.0, beta, name="hole", where="hole"),
         ),
         solution=wave,
-        solution_floor=EXACT_FLOOR,
+        solution_floor=phase_floor(wave.wavenumber * (1 + DEPTH)),
+        floor_origin=CLOSED_FORM,
+        equation=f"u_xx + u_yy = f, frequency {frequency:.4g}",
         settings={"frequency": frequency, "petals": petals, "center": tuple(center), "radius": radius},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from solvers.problems.equation_text import in_pi
 from solvers.problems.heat import heat
 from solvers.problems.inverse_problem import inverse_problem
 from solvers.problems.problem import Problem
@@ -81,4 +82,5 @@ def inverse_heat(
         bounds=bounds,
         weight=weight,
         points=points,
+        equation=f"u_t = nu u_xx, nu unknown, u0 = sin({in_pi(mode)} x)",
     )

@@ -29,6 +29,7 @@ def inverse_problem(
     bounds: Sequence[float],
     weight: float,
     points: object,
+    equation: str = "",
 ) -> Problem:
     """Return a problem whose coefficient is to be found from measurements of its solution.
 
@@ -45,6 +46,7 @@ def inverse_problem(
         bounds: low and high.
         weight: of the data's mean square in the loss.
         points: where to measure instead, (n, axes).
+        equation: in a line, with the coefficient unknown; empty names it behind the known problem's.
 
     Returns:
         The forward problem with the coefficient, the data as one more condition, and in its settings the truth, the
@@ -70,6 +72,7 @@ def inverse_problem(
         known,
         name=f"inverse-{known.name}",
         residual=residual,
+        equation=equation or f"{known.equation}, {name} unknown",
         conditions=(*known.conditions, measured(data.points, data.values, weight=weight)),
         coefficients=(Coefficient(name, start, low, high, how, value),),
         sets={"data": data.points},

@@ -6,8 +6,10 @@ import math
 
 from solvers.domain import Box
 from solvers.functions import sin
+from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import dirichlet
-from solvers.problems.poisson import EXACT_FLOOR, integer_modes
+from solvers.problems.equation_text import times
+from solvers.problems.poisson import HIGHEST_1D, integer_modes
 from solvers.problems.problem import Problem
 
 
@@ -15,6 +17,9 @@ def nonlinear_poisson_1d(mode: int = 1, strength: float = 1.0) -> Problem:
     """Return -u'' + s u^3 = f on (-1, 1), u(+-1) = 0, f such that u = sin(k pi x).
 
     u -> -u'' + s u^3 is monotone for s >= 0, so this u is the only solution.
+
+    Variants of the name: other reactions, such as e^u (`disk_nonlinear_poisson`), sin u or u^2, with sources of their
+    own; s < 0, where there may be several solutions.
 
     Args:
         mode: k, a positive integer.
@@ -24,13 +29,13 @@ def nonlinear_poisson_1d(mode: int = 1, strength: float = 1.0) -> Problem:
         The problem.
 
     Raises:
-        ValueError: mode is not a positive integer, or strength is negative or not finite.
+        ValueError: mode is not a positive integer up to 250, or strength is negative or not finite.
 
     Example:
         >>> nonlinear_poisson_1d().partials
         ('', 'xx')
     """
-    k = math.pi * integer_modes((mode,), 1)[0]
+    k = math.pi * integer_modes((mode,), 1, HIGHEST_1D)[0]
     settings = {"mode": mode, "strength": _checked(strength)}
     return _cubic("nonlinear-poisson-1d", ("x",), (1001,), strength, k**2, lambda x: sin(k * x), settings)
 
@@ -46,7 +51,7 @@ def nonlinear_poisson_2d(modes: tuple[int, int] = (1, 1), strength: float = 1.0)
         The problem.
 
     Raises:
-        ValueError: a mode is not a positive integer, or strength is negative or not finite.
+        ValueError: a mode is not a positive integer up to 25, or strength is negative or not finite.
 
     Example:
         >>> nonlinear_poisson_2d().partials
@@ -64,6 +69,8 @@ def nonlinear_poisson_2d(modes: tuple[int, int] = (1, 1), strength: float = 1.0)
 def _cubic(name, axes, test_shape, strength, eigenvalue, solution, settings) -> Problem:
     """The solution is an eigenfunction of -(laplacian): f = eigenvalue u + s u^3."""
     second = "xx" if len(axes) == 1 else "laplacian"
+    diffusion = "-u_xx" if len(axes) == 1 else "-(u_xx + u_yy)"
+    which = f"mode {settings['mode']}" if "mode" in settings else f"modes {settings['modes']}"
 
     def residual(jet, x, coefficients):
         exact = solution(x)
@@ -76,9 +83,11 @@ def _cubic(name, axes, test_shape, strength, eigenvalue, solution, settings) -> 
         residual,
         (dirichlet(),),
         solution=solution,
-        solution_floor=EXACT_FLOOR,
+        solution_floor=phase_floor(math.sqrt(eigenvalue)),
+        floor_origin=CLOSED_FORM,
         test_shape=test_shape,
         settings=settings,
+        equation=f"{diffusion} + {times(strength, 'u^3')} = f, {which}",
     )
 
 

@@ -6,8 +6,9 @@ import math
 
 from solvers.functions import cos, sin
 from solvers.geometry import Disk, Region
+from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import dirichlet, normal_slope
-from solvers.problems.poisson import EXACT_FLOOR, integer_modes
+from solvers.problems.poisson import integer_modes
 from solvers.problems.problem import Problem
 
 
@@ -29,7 +30,7 @@ def disk_plate(mode: int = 1, radius: float = 1.0) -> Problem:
         The problem.
 
     Raises:
-        ValueError: mode is not a positive integer, or the radius not positive and finite.
+        ValueError: mode is not a positive integer up to 25, or the radius not positive and finite.
 
     Example:
         >>> import torch
@@ -60,6 +61,8 @@ def disk_plate(mode: int = 1, radius: float = 1.0) -> Problem:
         residual,
         (dirichlet(), normal_slope()),
         solution=solution,
-        solution_floor=EXACT_FLOOR,
+        solution_floor=phase_floor(a),
+        floor_origin=CLOSED_FORM,
         settings={"mode": mode, "radius": radius},
+        equation=f"bilaplacian u = f, clamped, mode {mode}",
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from scipy.stats import qmc
 from torch import Tensor, nn
 
 from solvers.domain import Box
@@ -13,6 +14,7 @@ from solvers.geometry import Cuboid, Interval, Region
 from solvers.jet import TIME, Jet
 from solvers.points import Points, sample
 from solvers.problems.coefficient import Coefficient
+from solvers.problems.domain_text import domain_text
 from solvers.problems.observed import Observed
 from solvers.references.recipe import Recipe
 
@@ -21,6 +23,9 @@ Residual = Callable[[Jet, Tensor, Mapping[str, Tensor]], Tensor]
 
 ConditionResidual = Callable[[Jet, Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 """residual(jet, x, normals, coefficients) -> (n, equations)."""
+
+SOBOL = 13
+"""Scattered test points are two to this power."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +61,22 @@ class Problem:
         coefficients: unknown scalars, empty for forward problems.
         solution: x (n, axes) float64 on the CPU -> (n, components), or what is `observed`; or None.
         solution_floor: relative L2 error of `solution` itself; an error below it means nothing.
-        test_shape: uniform grid that errors are measured on, one count an axis; empty takes 1001, 101 or 21.
+        test_shape: uniform grid that errors are measured on, one count an axis; empty takes 1001, 101 or 21 on one, two
+            or three axes, and stays empty on more, where no grid is small enough.
         settings: the numbers that make this variant, for the record.
         components: of u: what the network must put out.
         sets: names of point sets of its own -> (n, axes), float64: where something was measured, the neighbourhood of
             a point. Conditions ask for them by name.
         sampling: what `sample` takes unless told otherwise, such as {"interior": 150}.
         examine: network -> None, or an error for one that cannot solve this problem, and why.
-        equation: the equation in a line of plain text, such as "u_t + u u_x = nu u_xx".
+        equation: the equation in a line of plain text with the numbers of this variant, such as "u_t = 0.1 u_xx".
         floor_origin: how `solution_floor` was found, in a line.
         reference: how the solution is computed, None for one in closed form.
         observed: what is compared with the solution, None for what the network puts out.
 
     Raises:
-        ValueError: two conditions of one name, or one named "interior"; two coefficients of one name.
+        ValueError: two conditions of one name, or one named "interior"; two coefficients of one name; a test_shape with
+            another number of counts than axes.
 
     Example:
         >>> from solvers.problems import poisson_1d
@@ -106,13 +113,23 @@ class Problem:
         rows = {name: torch.as_tensor(rows, dtype=torch.float64) for name, rows in self.sets.items()}
         object.__setattr__(self, "sets", rows)
         if not self.test_shape:
-            each = {1: 1001, 2: 101}.get(len(self.axes), 21)
-            object.__setattr__(self, "test_shape", (each,) * len(self.axes))
+            each = {1: (1001,), 2: (101, 101), 3: (21, 21, 21)}.get(len(self.axes), ())
+            object.__setattr__(self, "test_shape", each)
+        elif len(self.test_shape) != len(self.axes):
+            raise ValueError(
+                f"{self.name}: expected a test_shape with a count for each of the axes {', '.join(self.axes)}, came "
+                f"{self.test_shape}: leave it out for the usual one"
+            )
 
     @property
     def axes(self) -> tuple[str, ...]:
         """The axis letters of the domain."""
         return self.domain.axes
+
+    @property
+    def domain_text(self) -> str:
+        """The domain in a line, such as "x in [-1, 1], t in [0, 1]" or "disk"."""
+        return domain_text(self.domain)
 
     def sample(self, **options) -> Points:
         """Draw collocation points of the domain.
@@ -126,7 +143,8 @@ class Problem:
             Points in float64 on the CPU.
 
         Raises:
-            ValueError: nodes in a periodic box, or an option that the domain does not know or refuses.
+            ValueError: nodes in a periodic box or in more than three dimensions, or an option that the domain does not
+                know or refuses.
 
         Example:
             >>> from solvers.problems import poisson_2d
@@ -142,6 +160,28 @@ class Problem:
                 return self.completed(sample(domain, **options))
             domain = self._region(domain)
         return self.completed(domain.sample(**{"ghost_layers": self.ghost_layers, **options}))
+
+    def test_points(self) -> Tensor:
+        """Return the points that errors are measured at: a uniform grid, or scattered ones in more than 3 axes.
+
+        Without a `test_shape` they are 8192 scrambled Sobol points of the box, the same ones always; of a region those
+        that lie in it.
+
+        Returns:
+            (n, axes) float64 on the CPU.
+
+        Example:
+            >>> from solvers.problems import poisson_2d
+            >>> poisson_2d().test_points().shape
+            torch.Size([10201, 2])
+        """
+        if self.test_shape:
+            return self.domain.grid(self.test_shape)
+        unit = torch.from_numpy(qmc.Sobol(len(self.axes), scramble=True, rng=0).random_base2(SOBOL))
+        if isinstance(self.domain, Box):
+            return self.domain.scale(unit)
+        points = self.domain.box.scale(unit)
+        return points[~self.domain.outside(points)]
 
     def completed(self, points: Points) -> Points:
         """Return points that have the problem's own sets.
@@ -198,6 +238,10 @@ class Problem:
         space = [box.axes.index(axis) for axis in box.space]
         if space != list(range(len(space))):
             raise ValueError(f"nodes need the time as the last axis, came {', '.join(box.axes)}")
+        if len(space) > 3:
+            raise ValueError(
+                f"{self.name} has {len(space)} dimensions, and nodes are laid out in 3 at most: use method='lhs'"
+            )
         lower, upper = ([limits[i] for i in space] for limits in (box.lower, box.upper))
         shape = Interval(lower[0], upper[0]) if len(space) == 1 else Cuboid(tuple(lower), tuple(upper))
         timed = TIME in box.axes

@@ -107,6 +107,8 @@ def selfsimilar_burgers(
         (Coefficient(LAMBDA, start, low, high, how, exact.lam if exact else math.nan),),
         solution=solution if exact else None,
         solution_floor=1e-15 if exact else math.nan,
+        floor_origin="root of x = -u - u^p by Newton's method, 106 bits" if exact else "",
+        equation=f"-l u + ((1 + l) x + u) u_x = 0, k = {k}",
         settings={"k": k, "how": how, "interval": (low, high), "orders": orders, "normalised": normalised},
         sets={"origin": torch.linspace(0.0, NEAR, 16, dtype=torch.float64)[:, None]},
         sampling={"interior": 150},

@@ -41,6 +41,27 @@ class Wave:
         if not (number and 0 < self.frequency < math.inf):
             raise ValueError(f"expected a positive, finite frequency, came {self.frequency!r}")
 
+    def resolved(self, reach: float, points: int) -> Wave:
+        """Return the same wave, refused where a uniform grid would show another one in its place.
+
+        Args:
+            reach: of the domain to either side of the origin.
+            points: of the grid along an axis.
+
+        Returns:
+            This wave.
+
+        Raises:
+            ValueError: fewer than four points a wave.
+        """
+        highest = (points - 1) / 4
+        if self.frequency * reach > highest:
+            raise ValueError(
+                f"expected frequency * {reach:g} <= {highest:g}, where the test grid has four points a wave, came "
+                f"frequency {self.frequency:g}: errors of higher ones would be those of another wave"
+            )
+        return self
+
     @property
     def wavenumber(self) -> float:
         """Of the wave along each axis, k = frequency pi."""

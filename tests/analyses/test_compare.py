@@ -9,11 +9,12 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from analyses.cli import app
-from analyses.comparable import also_differ, causes, differences
+from analyses.comparable import also_differ, causes, differences, same_problem, variant
 from analyses.compare import compare_files
 from analyses.verdict import spectral_verdict, verdict
-from dynamics import Recorder
+from dynamics import Recorder, open_trajectory
 from dynamics.format import Stream
+from dynamics.report.facts import reached
 
 LABELS = ("AD", "FD")
 PROBLEM = {"name": "poisson-1d", "lower": [-1.0], "upper": [1.0], "settings": {"mode": 1}, "solution_floor": 1e-12}
@@ -42,8 +43,6 @@ def command(tmp_path, monkeypatch):
 
 
 def named(tmp_path, **other):
-    from dynamics import open_trajectory
-
     write(tmp_path / "a.h5")
     write(tmp_path / "b.h5", **other)
     with open_trajectory(tmp_path / "a.h5") as a, open_trajectory(tmp_path / "b.h5") as b:
@@ -59,12 +58,117 @@ def named(tmp_path, **other):
         ({"points": GRID.astype("f4"), "dtype": "float32"}, ["precision: float64 / float32"]),
         ({"points": GRID[:-1]}, ["points: interior: 20 / 19"]),
         ({"points": GRID * (1 + 4e-16)}, []),
-        ({"problem": PROBLEM | {"settings": {"mode": 2}}}, ["problem settings: {'mode': 1} / {'mode': 2}"]),
+        ({"problem": PROBLEM | {"settings": {"mode": 2}}}, ["problem mode: 1 / 2"]),
         ({"problem": PROBLEM | {"upper": [2.0]}}, ["problem upper: [1.0] / [2.0]"]),
     ],
 )
 def test_each_difference_is_named_and_operators_may_differ(tmp_path, other, expected):
     assert named(tmp_path, **other) == expected
+
+
+BURGERS = {"name": "burgers", "axes": ["x"], "lower": [-1.0], "upper": [1.0], "settings": {"viscosity": 0.01}}
+TOLD = {"equation": "u_t + u u_x = 0.01 u_xx", "floor_origin": "two methods", "solution_floor": 1e-10}
+RECIPE = {"name": "burgers", "key": "0123456789ab", "method": "ETDRK4"}
+NEW = BURGERS | TOLD | {"reference": RECIPE}
+
+
+def stated(problem):
+    return xr.DataTree(xr.Dataset(attrs={"config": {"problem": problem}}))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused", "noted"),
+    [
+        (NEW, NEW, [], []),
+        (BURGERS, NEW, [], []),
+        (BURGERS | {"solution_floor": 1e-10}, NEW, [], []),
+        (BURGERS | {"solution_floor": 1e-7}, NEW, [], ["reference floor: 1e-07 / 1e-10"]),
+        (BURGERS | {"solution_floor": None}, NEW, [], []),
+        (BURGERS | {"solution_floor": np.nan}, BURGERS | {"solution_floor": np.nan}, [], []),
+        (NEW | {"floor_origin": "three"}, NEW, [], []),
+        (NEW, NEW | {"reference": RECIPE | {"method": "other"}}, [], []),
+        (NEW, NEW | {"reference": RECIPE | {"key": "ba"}}, ["problem reference key: 0123456789ab / ba"], []),
+        (
+            NEW,
+            NEW | {"reference": RECIPE | {"key": "ba"}, "solution_floor": 1e-12},
+            [],
+            ["reference floor: 1e-10 / 1e-12", "reference key: 0123456789ab / ba"],
+        ),
+        (
+            NEW,
+            NEW | {"reference": RECIPE | {"name": "other", "key": "ba"}, "solution_floor": 1e-12},
+            ["problem reference name: burgers / other", "problem reference key: 0123456789ab / ba"],
+            ["reference floor: 1e-10 / 1e-12"],
+        ),
+        (NEW, NEW | {"equation": "u_t = 0"}, [f"problem equation: {TOLD['equation']} / u_t = 0"], []),
+        (NEW, NEW | {"settings": {"viscosity": 0.02}}, ["problem viscosity: 0.01 / 0.02"], []),
+        (NEW | {"settings": {"mode": 1}}, NEW | {"settings": {"mode": 1.0}}, [], []),
+        (NEW | {"settings": {}}, NEW | {"settings": None}, [], []),
+        (NEW | {"settings": "odd"}, NEW, ["problem settings: odd / None", "problem viscosity: None / 0.01"], []),
+        (NEW, NEW | {"upper": [0.99]}, ["problem upper: [1.0] / [0.99]"], []),
+        (NEW, NEW | {"shape": "Disk()"}, ["problem shape: None / Disk()"], []),
+    ],
+)
+def test_variants_are_told_apart_and_better_references_are_not(first, second, refused, noted):
+    pair = stated(first), stated(second)
+    assert differences(*pair) == refused and also_differ(*pair) == noted
+    assert same_problem(*pair) == (not refused)
+    assert causes(noted) == (["reference"] if noted else [])
+
+
+def test_a_refusal_says_which_variant_each_is(command):
+    write("a.h5", problem=NEW)
+    write("b.h5", problem=NEW | {"settings": {"viscosity": 0.01 / np.pi, "cubic": 5}, "upper": [0.99]})
+    write("c.h5", problem=NEW, dtype="float32")
+    (line,) = command("a.h5", "b.h5").stderr.splitlines()
+    assert "a.h5 is burgers (viscosity 0.01, x in [-1, 1], reference 0123456789ab); " in line
+    assert "b.h5 is burgers (viscosity 0.0031831, cubic 5, x in [-1, 0.99], reference 0123456789ab); " in line
+    assert "problem viscosity: 0.01 / 0.003183098861837907" in line and "--anyway" in line
+    assert " is burgers" not in command("a.h5", "c.h5").stderr
+    assert variant(xr.DataTree()) == "unnamed" and variant(stated("heat")) == "heat"
+
+
+def test_runs_of_a_better_reference_compare_with_a_note(command):
+    write("old.h5", problem=BURGERS | {"solution_floor": 1e-5}, error=2e-5)
+    write("new.h5", problem=NEW, error=1e-5)
+    result = command("old.h5", "new.h5")
+    assert result.exit_code == 0, result.output
+    assert "they also differ: reference floor: 1e-05 / 1e-10" in result.output
+    assert "<= 1.0e-05" in result.output and "1.00e-05" in result.output
+
+
+def test_every_error_is_printed_above_its_own_floor(tmp_path, capsys):
+    paths = []
+    # Three floors are 3e-7, of the largest error 6e-7.
+    for name, factor in (("below", 0.99), ("above", 1.01)):
+        path = tmp_path / f"{name}.h5"
+        with Recorder(path, config={"problem": BURGERS | {"solution_floor": 1e-7}}) as recorder:
+            scale = {"solution_max": 2.0}
+            recorder.declare(Stream("series", coords={"band": ["low", "middle", "high"]}, attrs=scale))
+            bands = [3e-7 * factor, 5e-6, 3e-7 * factor]
+            recorder.record("series", 0, rel_l2=3e-7 * factor, max_error=6e-7 * factor, error_band=bands)
+            recorder.record("series", 1, loss=1.0)
+        paths.append(path)
+    told = compare_files(*paths)
+    assert told["relative L2 error"] == ("<= 1.0e-07 (at the reference's floor)", "3.03e-07")
+    assert told["largest error"] == ("<= 2.0e-07", "6.06e-07")
+    bands = [told[f"L2 error in {waves} waves"] for waves in ("0-4", "5-12", "13+")]
+    assert bands == [("<= 1.0e-07", "3.03e-07"), ("5.00e-06", "5.00e-06"), ("<= 1.0e-07", "3.03e-07")]
+    assert told["runs"][0]["error_bands"] == pytest.approx({"low": 2.97e-7, "middle": 5e-6, "high": 2.97e-7})
+    assert max(map(len, capsys.readouterr().out.split("verdict")[0].splitlines()[1:])) <= 80
+    with open_trajectory(paths[0]) as tree:
+        rows = {name: (last, least) for name, last, least in reached(tree)}
+    assert rows["largest error"] == ("<= 2.0e-07, the reference's floor (0)", "")
+    assert rows["L2 error in 0-4 waves"] == ("<= 1.0e-07, the reference's floor (0)", "")
+    assert rows["L2 error in 5-12 waves"] == ("5.00e-06 (0)", "5.00e-06 (0)")
+
+
+def test_files_without_a_scale_have_no_floor_of_the_largest_error(tmp_path):
+    with Recorder(tmp_path / "a.h5", config={"problem": BURGERS | {"solution_floor": 1.0}}) as recorder:
+        recorder.record("series", 0, rel_l2=1.0, max_error=1e-9)
+    told = compare_files(tmp_path / "a.h5", tmp_path / "a.h5")
+    assert told["largest error"] == ("1.00e-09", "1.00e-09")
+    assert not any("waves" in name for name in told)
 
 
 def test_points_at_other_places_are_told_from_rounding(tmp_path):

@@ -39,13 +39,13 @@ def test_helmholtz_reaches_total_diffusion(shown):
 
 
 def test_burgers_is_still_far_from_its_solution(shown):
-    with open_trajectory(shown["burgers"]) as tree:
+    with open_trajectory(shown["burgers-adam"]) as tree:
         assert tree["series"].sizes["step"] == 51
         assert 0.1 < float(tree["series/rel_l2"][-1]) < 1.0
 
 
 def test_everything_it_wrote_is_valid(shown):
-    folder = shown["burgers"].parent
+    folder = shown["burgers-adam"].parent
     for path in folder.glob("*.h5"):
         assert validate(path) == []
     assert sorted(path.name for path in folder.glob("*.png")) == [
@@ -57,4 +57,4 @@ def test_everything_it_wrote_is_valid(shown):
 
 def test_it_refuses_to_overwrite(shown):
     with pytest.raises(FileExistsError, match="--overwrite"):
-        demo(shown["burgers"].parent, quick=True)
+        demo(shown["burgers-adam"].parent, quick=True)

@@ -116,12 +116,12 @@ def test_mistakes_in_an_inverse_problem_are_named(written, options, said):
 
 
 def test_the_cases_are_what_they_say():
-    assert {"inverse-heat", "inverse-burgers", "burgers-profile"} <= set(case_names())
+    assert {"inverse-heat", "inverse-burgers", "selfsimilar-burgers"} <= set(case_names())
     for name, coefficient in (("inverse-heat", "diffusivity"), ("inverse-burgers", "viscosity")):
         problem = build_problem(load(name))
         (found,) = problem.coefficients
         assert found.name == coefficient and found.start == pytest.approx(5 * found.exact)
-    profile = load("burgers-profile")
+    profile = load("selfsimilar-burgers")
     problem = build_problem(profile)
     assert isinstance(build_network(profile, problem), Odd) and build_points(profile, problem).counts[0] == 150
     assert build_operator(profile).__class__.__name__ == "TangentProp"

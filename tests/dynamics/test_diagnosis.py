@@ -339,6 +339,8 @@ def test_an_error_that_the_discretisation_has_by_itself():
     assert "5.8e-06" in finding.message and finding.advice == "more nodes or a higher order, not more training"
     assert finding.evidence == {"step": STEP[-2], "rel_l2": 1e-5, "discretisation": 5.8e-6, "factor": 2.0}
     assert names(run(config=own, rel_l2=1e-6)) == [("discretisation_floor", "info")], "below is lucky, not better"
+    known = own | {"problem": {"solution_floor": 4e-6}}
+    assert names(run(config=known, rel_l2=1e-5)) == [("reference_floor", "info")], "which of the two cannot be told"
     assert diagnose(run(config=own, rel_l2=1.17e-5)) == ()
     assert diagnose(run(config={"discretisation": {"seconds": 1.0}}, rel_l2=1e-9)) == ()
     assert diagnose(run(config=own)) == ()

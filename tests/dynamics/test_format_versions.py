@@ -18,7 +18,7 @@ from dynamics.copies.repacking import repack
 from dynamics.format import FORMAT_VERSION, KNOWN
 
 FOLDER = Path(__file__).parents[2] / "data" / "versions"
-VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
+VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4", "1.5")
 SINCE = {
     "1.1": {"spectra": ("entry_floor", "truncation", "exact_singular_value", "seconds")},
     "1.2": {
@@ -27,6 +27,7 @@ SINCE = {
         **dict.fromkeys(("adam", "lr_cut", "reference", "compression"), None),
     },
     "1.3": {"series": ("step_length", "damping")},
+    "1.5": {"series": ("error_band",)},
 }
 """What each version added; None where the whole stream is new."""
 

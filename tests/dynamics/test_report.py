@@ -521,6 +521,8 @@ def test_an_error_at_the_floor_of_its_reference_is_given_as_the_floor():
     assert reached(tree) == [("relative L2 error", "<= 1.0e-06, the reference's floor (5)", "")]
     tree.attrs["config"] = {"problem": {"solution_floor": 1e-7}}
     assert reached(tree) == [("relative L2 error", "2.00e-06 (5)", "2.00e-06 (5)")]
+    tree["series/rel_l2"][:] = [2e-8, 2e-6, np.nan]
+    assert reached(tree) == [("relative L2 error", "2.00e-06 (5)", "<= 1.0e-07 (0)")]
 
 
 def test_words_for_a_curve():
@@ -568,3 +570,5 @@ def test_the_error_of_the_discretisation_alone_stands_below_what_was_reached():
     assert len(reached(tree)) == 1
     tree.attrs["config"] = {"discretisation": {"rel_l2": 4.9e-6}}
     assert reached(tree)[-1] == ("relative L2 error of the discretisation alone", "4.90e-06", "")
+    tree.attrs["config"] |= {"problem": {"solution_floor": 2e-6}}
+    assert reached(tree)[-1][1] == "<= 2.0e-06, the reference's floor"

@@ -12,7 +12,7 @@ from solvers.networks import Odd
 from solvers.objective import Objective
 from solvers.problems import PROBLEMS, allen_cahn, burgers, selfsimilar_burgers
 
-IN_TORCH = {"inverse-burgers", "inverse-heat"}
+IN_TORCH = {"inverse-allen-cahn", "inverse-burgers", "inverse-heat"}
 """Problems whose measurements are looked up point by point."""
 
 

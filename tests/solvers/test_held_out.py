@@ -67,7 +67,7 @@ def test_no_points_are_refused():
         held_out(points=0)
 
 
-FORWARD = sorted(name for name, problem in PROBLEMS.items() if not problem().coefficients)
+FORWARD = sorted(name for name, problem in PROBLEMS.items() if not (problem().coefficients or problem().observed))
 
 
 @pytest.mark.parametrize("name", sorted(set(FORWARD) - {"allen-cahn", "burgers", "kdv"}))
@@ -75,7 +75,7 @@ def test_every_solution_satisfies_its_problem(name):
     problem = PROBLEMS[name]()
     told = reference_residual().measure(moment_of(problem))
     # Differences of order 4 leave 1e-5 of a second derivative and 1e-4 of a fourth; these are squares.
-    bound = 1e-8 if "bilaplacian" in problem.partials else 1e-10
+    bound = 1e-8 if "bilaplacian" in problem.partials or name == "multiscale-poisson" else 1e-10
     assert (np.array(told["residual"]) < bound * np.array(told["scale"])).all()
 
 

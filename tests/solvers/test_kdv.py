@@ -1,6 +1,7 @@
 """Korteweg-de Vries: the reference is as good as its floor, solves the equation and keeps what the equation keeps."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,15 +14,18 @@ from solvers import MLP, TangentProp
 from solvers.objective import Objective
 from solvers.points import Points
 from solvers.problems import kdv
-from solvers.problems.etdrk4 import etdrk4
-from solvers.problems.kdv import LEVELS, STEPS, KdVReference
+from solvers.references.etdrk4 import etdrk4
+from solvers.references.kdv import FLOOR, STEPS, chebyshev_in_time, extrapolated, kdv_recipe, march, packed
+from solvers.references.kdv_refinement import distance, integrating_factor
+from solvers.references.kdv_solution import KdVSolution
+from solvers.references.store import fetch
 
 MU = 0.022
 
 
 @pytest.fixture(scope="module")
 def reference():
-    return KdVReference(MU)
+    return KdVSolution(fetch(kdv_recipe(MU))["coefficients"])
 
 
 def norm(values):
@@ -57,25 +61,81 @@ def test_the_floor_holds_against_another_integrator(reference):
     expected = fine + (fine - coarse) / 15
     grid = grid_of(320)
     found = np.array([reference(grid, np.full(320, tenth / 10)) for tenth in range(1, 11)])
-    # The other one, extrapolated, is as far from the solution again.
-    assert norm(found - expected) < 1.5 * kdv().solution_floor * norm(expected)
-    assert norm(coarse - expected) > 30 * kdv().solution_floor * norm(expected)
+    # The other one, extrapolated, is 7e-12 from the solution at the end, and much nearer before.
+    assert norm((found - expected)[:6]) < FLOOR * norm(expected[:6])
+    assert norm(found - expected) < 5 * FLOOR * norm(expected)
+    assert norm(coarse - expected) > 100 * FLOOR * norm(expected)
+    assert kdv().solution_floor == FLOOR
 
 
-def test_time_steps_converge_to_order_four_down_to_the_floor(reference):
-    steps = np.array([16, 32, 64])
-    states = [KdVReference(MU, 256, levels=250, steps=int(each)).at(1.0) for each in steps]
-    errors = np.array([norm(one - two) for one, two in pairwise(states)]) / norm(states[-1])
-    assert np.log2(errors[0] / errors[1]) == pytest.approx(4.0, abs=0.3)
-    # Order 4: the error of a step is 16/15 of the difference to half of it. It is the largest at the end.
-    own = errors[1] * 16 / 15 * (250 * steps[1] / (LEVELS * STEPS)) ** 4
-    assert own < 1.5 * kdv().solution_floor
+def test_time_steps_converge_to_order_four_down_to_the_floor():
+    steps = np.array([3000, 6000, 12000])
+    states = [march(MU, 256, each, 1)[1:] for each in steps]
+    apart = np.array([distance(*pair) for pair in pairwise(states)])
+    assert np.log2(apart[0] / apart[1]) == pytest.approx(4.0, abs=0.3)
+    # Order 4: the error of a march is 16/15 of its difference from steps half as long. Extrapolated, it is less by far.
+    own = apart[1] / 15 * (12000 / STEPS) ** 4
+    assert FLOOR < own < 10 * FLOOR
+    better = [extrapolated(*pair) for pair in pairwise(states)]
+    assert distance(*better) < 0.3 * apart[1]
+
+
+def test_extended_precision_agrees_while_the_waves_form():
+    if np.finfo(np.longdouble).eps > 1e-18:
+        pytest.skip("long double is float64 here")
+    ours, theirs = (march(0.1, 128, 1500, 5, precision) for precision in (np.float64, np.longdouble))
+    assert theirs.dtype == np.clongdouble
+    assert 1e-16 < distance(ours, theirs.astype(complex)) < 5e-13
+
+
+def test_the_method_of_order_eight_agrees():
+    theirs = integrating_factor(0.05, 96, 1e-9)
+    ours = march(0.05, 96, 3000, 10)[1:]
+    assert theirs.shape == ours.shape
+    assert distance(theirs, ours) < 1e-8
+    assert distance(integrating_factor(0.05, 96, 1e-6), ours) > 3e-8
+
+
+def test_the_refinement_shows_the_floor(monkeypatch):
+    """With a hundredth of the steps and fewer modes: rows come in order, and what is finer is nearer."""
+    import solvers.references.kdv_refinement as refinement
+
+    monkeypatch.setattr(refinement, "STEPS", 2400)
+    monkeypatch.setattr(refinement, "MODES", 128)
+    monkeypatch.setattr(refinement, "integrating_factor", lambda mu, modes, tolerance: march(mu, modes, 600, 10)[1:])
+    rows = list(kdv_recipe(0.1).refine())
+    assert [row.resolution for row in rows[:3]] == [f"128 modes, {steps} steps" for steps in (600, 1200, 2400)]
+    assert rows[0].difference > 10 * rows[1].difference > 100 * rows[2].difference
+    assert [row.against for row in rows[3:6]] == ["128 modes"] * 3
+    assert rows[3].difference == 0.0
+    assert rows[-1].resolution.endswith("tolerance 1e-13")
+    assert rows[-1].difference == rows[0].difference
+    assert all(0 < row.seconds < 60 for row in rows)
 
 
 def test_modes_converge_faster_than_any_power():
-    fine, middle, coarse = (KdVReference(MU, modes, levels=100, steps=20).at(1.0) for modes in (384, 192, 96))
-    errors = [norm(one[:48] - fine[:48]) / norm(fine) for one in (coarse, middle)]
+    fine, middle, coarse = (march(MU, modes, 2000, 1)[1:, :48] for modes in (384, 192, 96))
+    errors = [norm(one - fine) / norm(fine) for one in (coarse, middle)]
     assert errors[1] < 1e-7 < 1e-3 < errors[0]
+
+
+def test_what_is_kept_is_what_was_computed():
+    """The polynomials in time, rounded and cut, against the levels that they were made of and those between."""
+    levels = march(MU, 256, 4000, 800)
+    pairs = packed(chebyshev_in_time(levels[::2]))
+    solution, x = KdVSolution(pairs), np.linspace(-1, 1, 9)
+    assert pairs.dtype == np.float64 and pairs.shape[0] < 110
+    for level in (0, 1, 2, 154, 401, 799, 800):
+        exact = (np.exp(1j * np.pi * np.outer(x, np.arange(129))) @ levels[level]).real
+        assert np.abs(solution(x, np.full(9, level / 800)) - exact).max() < 1e-13
+        assert np.abs(solution(x, np.full(9, abs(level - 1) / 800)) - exact).max() > 1e-6
+
+
+def test_the_recipe_tells_variants_apart_and_its_array_is_small(reference):
+    assert kdv_recipe(0.022).key == kdv().reference.key != kdv(0.03).reference.key
+    assert replace(kdv_recipe(), version=2).key != kdv_recipe().key
+    assert reference.coefficients.size < 20_000
+    assert kdv().equation == "u_t + u u_x + 0.022^2 u_xxx = 0"
 
 
 def test_mass_energy_and_hamiltonian_stay(reference):
@@ -104,16 +164,6 @@ def test_the_reference_solves_the_equation(reference):
         assert np.abs(parts).max() > 0.4
 
 
-def test_off_the_levels_and_off_the_grid_it_is_as_good(reference):
-    finer = KdVReference(MU, levels=2 * LEVELS, steps=STEPS // 2)
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-1, 1, 60)
-    # Middles of the levels, the first and last included, where the polynomial is one-sided.
-    t = (2 * np.r_[0, LEVELS - 1, rng.integers(0, LEVELS, 58)] + 1) / (2 * LEVELS)
-    assert np.abs(reference(x, t) - finer(x, t)).max() < 1e-12
-    assert np.abs(reference(x, t) - reference(x, np.round(t * LEVELS) / LEVELS)).max() > 1e-3
-
-
 def test_values_come_in_the_order_of_the_points(reference):
     x, t = np.array([0.3, -0.8, 0.3, 0.1, -0.8]), np.array([0.5, 0.123, 0.25, 0.5, 0.5])
     alone = [reference(x[i : i + 1], t[i : i + 1])[0] for i in range(5)]
@@ -123,7 +173,7 @@ def test_values_come_in_the_order_of_the_points(reference):
 
 def test_it_starts_from_the_cosine_and_stays_periodic(reference):
     x = np.linspace(-1, 1, 33)
-    assert reference(x, np.zeros(33)) == pytest.approx(np.cos(np.pi * x), abs=1e-14)
+    assert reference(x, np.zeros(33)) == pytest.approx(np.cos(np.pi * x), abs=1e-13)
     ends = reference(np.array([-1.0, 1.0]), np.array([0.9, 0.9]))
     assert ends[0] == pytest.approx(ends[1], abs=1e-13)
 

@@ -15,6 +15,8 @@ from solvers.networks import (
     Gaussian,
     HardBoundary,
     ModifiedMLP,
+    PeriodicFeatures,
+    PeriodicMLP,
     RandomFeatures,
     ResidualMLP,
     Sine,
@@ -239,3 +241,20 @@ def test_networks_are_factorised_once_and_where_there_is_something_to():
 def test_sizes_that_make_no_network_are_refused(make):
     with pytest.raises(ValueError, match=r"expected .* came "):
         make()
+
+
+@pytest.mark.parametrize("even", [False, True])
+def test_a_periodic_network_has_its_period_along_its_axis(even):
+    torch.manual_seed(0)
+    network = PeriodicMLP(2, [6], harmonics=2, axis=1, period=3.0, even=even).double()
+    x = torch.tensor([[0.2, 0.4], [0.2, 3.4], [0.2, -0.4], [3.2, 0.4]], dtype=torch.float64)
+    u = network(x).flatten().detach()
+    assert abs(float(u[0] - u[1])) < 1e-14
+    assert (abs(float(u[0] - u[2])) < 1e-14) == even
+    assert abs(float(u[0] - u[3])) > 1e-3
+
+
+@pytest.mark.parametrize("wrong", [{"harmonics": 0}, {"axis": 2}, {"period": 0.0}])
+def test_periodic_features_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match="expected harmonics >= 1, an axis of 2 and period > 0"):
+        PeriodicFeatures(2, **({"harmonics": 1} | wrong))

@@ -42,7 +42,9 @@ def etdrk4(
     """
     z = linear * step
     real = np.isrealobj(z)
-    angles = (1 if real else 2) * np.pi * (np.arange(1, CONTOUR + 1) - 0.5) / CONTOUR
+    # In the precision of L, which may be more than float64.
+    pi = 4 * np.arctan(z.real.dtype.type(1))
+    angles = (1 if real else 2) * pi * (np.arange(1, CONTOUR + 1) - z.real.dtype.type(0.5)) / CONTOUR
     ring = z[..., None] + np.exp(1j * angles)
     whole, half = np.exp(z), np.exp(z / 2)
 
