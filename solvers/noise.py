@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from solvers.jet import TIME
 from solvers.points import Points
 
 DIFFERENCES = (1.0, -3.0, 3.0, -1.0)
@@ -61,14 +62,29 @@ def redraw(evaluate: Callable[[Points], Tensor], points: Points) -> Tensor:
 
 
 def _moved(points: Points, step: Tensor) -> Points:
-    """Move every point by 1 to 2 steps, each by its own factor: a common one can be a whole number of ulps."""
+    """Move every point by 1 to 2 steps, each by its own factor: a common one can be a whole number of ulps.
+
+    Nodes x times stay that: a node moves alike at all times, a time for all nodes.
+    """
     kinds = {kind: getattr(points, kind) for kind in ("interior", "boundary", "initial", "ghost")}
+    if points.times is None:
+        return replace(points, **{kind: rows + step * _factors(rows) for kind, rows in kinds.items()})
+    at = points.axes.index(TIME)
+    times = points.times + step[at].to(points.times) * _factors(points.times)[:, 0]
 
-    def factors(rows: Tensor) -> Tensor:
-        index = torch.arange(1, len(rows) + 1, dtype=torch.float64, device=rows.device)
-        return (1 + (index * GOLDEN) % 1).to(rows.dtype)[:, None]
+    def moved(kind: str, rows: Tensor) -> Tensor:
+        own = times[:1] if kind == "initial" else times
+        block = rows.reshape(len(own), -1, rows.shape[1])
+        block = block + step * _factors(block[0])
+        block[:, :, at] = own.to(rows)[:, None]
+        return block.reshape(rows.shape)
 
-    return replace(points, **{kind: rows + step * factors(rows) for kind, rows in kinds.items()})
+    return replace(points, times=times, **{kind: moved(kind, rows) for kind, rows in kinds.items()})
+
+
+def _factors(rows: Tensor) -> Tensor:
+    index = torch.arange(1, len(rows) + 1, dtype=torch.float64, device=rows.device)
+    return (1 + (index * GOLDEN) % 1).to(rows.dtype)[:, None]
 
 
 def noise_norm(sample: Tensor, rows: int | None = None) -> float:

@@ -15,7 +15,7 @@ from solvers.references.cavity_solve import solve_cavity
 from solvers.references.recipe import Refinement
 
 GRID = 101
-COLLOCATION = 56
+COLLOCATION = 64
 REGULARISED = 16 * Polynomial([0.0, 1.0]) ** 2 * Polynomial([1.0, -1.0]) ** 2
 
 

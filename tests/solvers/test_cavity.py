@@ -161,7 +161,7 @@ def test_settings_tell_the_variants_apart():
     assert len({problem.reference.key for problem in variants}) == 4
     assert cavity(100).reference.key == stream_cavity(100.0).reference.key
     for problem in (*variants, stream_cavity()):
-        assert len(problem.equation) <= 48
+        assert len(problem.equation) <= 44
         assert problem.solution_floor == problem.reference.floor
 
 

@@ -94,7 +94,10 @@ def test_every_term_of_every_problem_has_the_values_and_derivatives_of_torch(nam
         assert compiled is None
         return
     assert compiled.parts == (
-        2 if name in ("advection", "allen-cahn", "inverse-allen-cahn", "kdv") and "periodic" in getattr(condition, "name", "") else 1
+        2
+        if name in ("advection", "allen-cahn", "inverse-allen-cahn", "kdv")
+        and "periodic" in getattr(condition, "name", "")
+        else 1
     )
     for n in SIZES:
         agree(compiled, function, signature, n * compiled.parts)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from solvers import AutoDiff, FiniteDifference, Points, RandomFeatures, Sine, TangentProp
-from solvers.noise import noise_norm, redraw
+from solvers import RBFFD, AutoDiff, FiniteDifference, Points, RandomFeatures, Sine, TangentProp
+from solvers.noise import _moved, noise_norm, redraw
+from solvers.problems import heat
 
 
 def line(count=80, dtype=torch.float64):
@@ -80,3 +81,17 @@ def test_degenerate_samples_have_a_norm_too():
     assert noise_norm(torch.zeros(3, 2)) == 0.0
     assert noise_norm(torch.zeros(0, 2)) == 0.0
     assert np.isnan(noise_norm(torch.tensor([[1.0, float("nan")]])))
+
+
+def test_nodes_at_several_times_stay_nodes_at_several_times():
+    problem = heat()
+    points = problem.sample(interior=20, times=[0.0, 0.3, 1.0], method="nodes")
+    moved = _moved(points, torch.tensor([1e-8, 1e-8], dtype=torch.float64))
+    plan = RBFFD().plan(moved, ["xx", "t"])
+    assert plan.points.counts == points.counts
+    assert (moved.times - points.times).min() >= 1e-8
+    for kind in ("interior", "boundary", "initial"):
+        change = getattr(moved, kind) - getattr(points, kind)
+        assert change.min() > 0.99e-8 and change.max() < 2.01e-8
+    noise = redraw(lambda at: RBFFD().plan(at, ["xx"])(lambda x: 1e4 + x[:, :1])["xx"], points)
+    assert 0 < float(noise.abs().max()) < 1e-2
