@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 CASES = files("analyses") / "cases"
 FULL = "full"
+TIMES = 25
 
 
 class UsageError(ValueError):
@@ -126,7 +127,8 @@ class RunConfig(BaseModel):
         Args:
             steps: of the training.
             operator: by name, with its default options unless the case names it too; "rbf-fd" takes as many nodes as
-                there were interior points.
+                there were interior points, spread over 25 times where the case has initial ones. The title says so,
+                since many name the case's own.
             **values: seed, device, dtype, threads.
 
         Returns:
@@ -142,12 +144,20 @@ class RunConfig(BaseModel):
             changed["training"] = {**changed["training"], "steps": steps}
         if operator is not None and operator != self.operator.name:
             changed["operator"] = {"name": operator}
+            changed["title"] = self.title and f"{self.title}; {operator} instead"
             if operator == "rbf-fd" and self.points.method != "nodes":
-                changed["points"] = {"method": "nodes", "interior": self.points.interior}
+                changed["points"] = self._nodes()
         try:
             return RunConfig.model_validate(changed)
         except ValidationError as error:
             raise UsageError(f"command line: {_first(error)}") from None
+
+    def _nodes(self) -> dict[str, object]:
+        """Return nodes in place of points, as many in space and time together."""
+        count = self.points.interior
+        if self.points.initial is None or count is None:
+            return {"method": "nodes", "interior": count}
+        return {"method": "nodes", "interior": max(1, count // TIMES), "times": TIMES}
 
 
 def case_names() -> list[str]:
@@ -223,7 +233,8 @@ def _merged(given: Mapping[str, object], instead: Mapping[str, object]) -> dict[
     for key, value in ((key, value) for key, value in instead.items() if value is not False):
         old = merged.get(key)
         both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = _merged(old, value) if both and value.get("name", old.get("name")) == old.get("name") else value
+        # Inside a table false is a value: `attention = { inside = false }`.
+        merged[key] = old | value if both and value.get("name", old.get("name")) == old.get("name") else value
     return merged
 
 

@@ -14,14 +14,13 @@ from solvers.problems import PROBLEMS
 def show() -> None:
     """Print the benchmark problems as a table, and the other cases below."""
     table(
-        "problems: pinnscope run NAME, in a CPU-sized form; --full takes the papers' sizes",
+        "problems: pinnscope run NAME, CPU-sized; --full takes the papers' sizes",
         ("name", "equation", "domain", "floor", "error", "time"),
         [_row(name) for name in benchmarks()],
         whole=("name", "floor", "error", "time"),
     )
-    say(
-        f"error: relative L2 of the short form with its own operator; CPU time as in analyses/benchmarks/{RESULTS.name}"
-    )
+    say("error: relative L2 of the short form with its own operator")
+    say(f"time: of a CPU, as in analyses/benchmarks/{RESULTS.name}")
     say()
     others = [(name, load(name).title) for name in case_names() if name not in benchmarks()]
     table("other cases", ("name", "what it runs"), others)

@@ -46,6 +46,10 @@ def build_points(config: RunConfig, problem: Problem) -> Points:
     try:
         return problem.sample(seed=config.seed, **options)
     except ValueError as error:
+        # The way out of the message, other points, is none for an operator that needs nodes.
+        told = str(error).partition(": use method=")
+        if config.operator.name == "rbf-fd" and told[1]:
+            raise UsageError(f"operator 'rbf-fd' does not apply: {told[0]}; take another one") from None
         raise UsageError(f"[points] {error}") from None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Optional
@@ -25,6 +25,7 @@ from solvers.references.netcdf import write
 from solvers.references.recipe import Recipe
 from solvers.references.reference import Reference, compute
 
+Sampled = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 HEADER = ("reference", "floor", "size", "CPU", "where")
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -128,7 +129,7 @@ def _verified(name: str, recipe: Recipe, kept: Reference | None, fresh: Referenc
         ("resolution", "difference", "against", "CPU"),
         [(row.resolution, f"{row.difference:.1e}", row.against, f"{row.seconds:.2f} s") for row in rows],
     )
-    apart = difference(kept, fresh) if kept else None
+    apart = difference(kept, fresh, recipe.sampled) if kept else None
     agrees = apart is None or apart <= recipe.floor
     if kept is None:
         say(f"{name}: {'nothing was kept to compare with' if fresh.columns else 'a formula, nothing to keep'}")
@@ -140,15 +141,16 @@ def _verified(name: str, recipe: Recipe, kept: Reference | None, fresh: Referenc
     return {"refinement": [asdict(row) for row in rows], "apart": apart, "agrees": agrees}
 
 
-def difference(first: Reference, second: Reference) -> float:
+def difference(first: Reference, second: Reference, sampled: Sampled | None = None) -> float:
     """Return how far two computations of a reference are apart.
 
     Args:
         first: one.
         second: the other.
+        sampled: of the recipe: arrays to values that are compared; None compares the arrays themselves.
 
     Returns:
-        The largest relative L2 distance of an array, infinite where names or shapes differ.
+        The relative L2 distance of the values, or the largest of an array, infinite where names or shapes differ.
 
     Example:
         >>> one, two = (Reference({"c": (("mode",), np.array([5.0, c]), {})}, 0.0) for c in (0.0, 5e-9))
@@ -157,6 +159,8 @@ def difference(first: Reference, second: Reference) -> float:
     """
     if first.columns.keys() != second.columns.keys():
         return math.inf
+    if sampled is not None:
+        return _apart(sampled(first.arrays), sampled(second.arrays))
     return max((_apart(first.arrays[name], second.arrays[name]) for name in first.columns), default=0.0)
 
 

@@ -12,9 +12,6 @@ from pathlib import Path
 
 WIDTH = 80
 
-FLOORS = 3.0
-"""An error is told from its reference's own above this many floors."""
-
 
 def say(line: str = "") -> None:
     """Print a line to standard output at once.
@@ -117,6 +114,8 @@ def brief_error(error: float, floor: float, digits: int = 2) -> str:
         >>> brief_error(2e-7, 1e-7), brief_error(4e-7, 1e-7)
         ('<= 1.0e-07', '4.00e-07')
     """
+    from dynamics.errors import FLOORS
+
     if math.isnan(error):
         return "unknown"
     return f"<= {floor:.1e}" if error <= FLOORS * floor else f"{error:.{digits}e}"

@@ -8,6 +8,7 @@ import xarray as xr
 from analyses.comparable import also_differ, causes, differences, same_matrix, same_problem
 from dynamics.configuration import solution_floor
 from dynamics.entropy import FINE_CUTS, count_kept, entropy_curve, relative_floor
+from dynamics.errors import FLOORS
 from dynamics.residuals import ERROR, EXACT, OWN, residual_curves
 from dynamics.spectrum_at import spectrum_at
 
@@ -72,7 +73,7 @@ def _accuracy(trees: tuple[xr.DataTree, xr.DataTree], labels: tuple[str, str]) -
         ), False
     errors = [last[ERROR] for last in reached]
     floors = [solution_floor(tree) for tree in trees]
-    if max(errors) <= 3 * max(floors):
+    if max(errors) <= FLOORS * max(floors):
         return "both are at the reference's floor", True
     if max(errors) < 1.1 * min(errors):
         return "both are equally accurate", True

@@ -1,6 +1,6 @@
 """Every benchmark problem in its short form, under every operator that applies: error, time, why not.
 
-python -m analyses.benchmarks.problems [NAME ...] [--operator NAME] [--again] [--quick] [--json FILE]
+python -m analyses.benchmarks.problems [NAME ...] [--operator NAME] [--missing] [--quick] [--json FILE]
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def measure(name: str, operator: str, folder: Path, *, quick: bool = False) -> R
 def main(
     names: Annotated[Optional[list[str]], typer.Argument(help="Problems; all by default.")] = None,  # noqa: UP045
     operator: Annotated[Optional[str], typer.Option(help="Only this one.")] = None,  # noqa: UP045
-    again: Annotated[bool, typer.Option("--again", help="Also what FILE has already.")] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Only what FILE has not.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Three steps each.")] = False,
     json_file: Annotated[Optional[Path], typer.Option("--json", metavar="FILE", help="Kept up to date.")] = None,  # noqa: UP045
 ) -> None:
@@ -95,7 +95,7 @@ def main(
         raise typer.BadParameter(f"unknown operator {operator!r}; expected {choice(operator, OPERATORS)}")
     rows = {} if json_file is None else kept(json_file)
     todo = [(name, one) for name in names or known for one in ([operator] if operator else OPERATORS)]
-    todo = [pair for pair in todo if again or pair not in rows]
+    todo = [pair for pair in todo if not missing or pair not in rows]
     with tempfile.TemporaryDirectory() as folder, parts(len(todo)) as begin:
         for name, one in todo:
             begin(f"{name} {one}")

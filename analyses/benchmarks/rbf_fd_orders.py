@@ -17,7 +17,7 @@ from solvers.operators import RBFFD
 from solvers.points import EQUATION, Points
 from solvers.problems import Problem
 from solvers.problems.exact_robin import exact_robin
-from solvers.problems.wave import Wave
+from solvers.problems.manufactured_wave import Wave
 
 ALLOWED = 0.3
 """A fitted slope may lie this far below p."""

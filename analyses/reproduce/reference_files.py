@@ -107,6 +107,9 @@ def _show(examined: Sequence[Examined]) -> None:
             say(f"\n{title}")
             for line in lines(rows):
                 say(line)
+    for each in examined:
+        if each.found.file.taken.endswith("transposed"):
+            say(f"{each.label} is transposed, as only its equation tells: {each.found.file.taken}")
 
 
 def _write(paths: dict[str, Path], examined: Sequence[Examined], refused: Sequence[str], record: dict) -> None:

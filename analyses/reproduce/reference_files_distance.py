@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from analyses.reproduce.reference_files_identity import Identified
+from dynamics.errors import FLOORS
 
 LAYER, EARLY, SHOCK = "|x| > 0.98", "t < 0.1", "|x| < 0.02"
 PLACES = {"burgers": SHOCK, "allen-cahn": LAYER, "kdv": None}
 """Where the solution is hard to resolve: the shock, the kink; in KdV nowhere."""
-FLOORS = 3.0
-"""A distance of so many floors or less is the reference's own, or may be."""
 
 
 @dataclass(frozen=True, eq=False)

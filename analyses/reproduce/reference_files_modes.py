@@ -31,7 +31,7 @@ class Modes:
 
     Args:
         points: of a period.
-        time: at which the spectra are taken, that of the largest difference.
+        time: at which the spectra are taken, that of the largest difference; at the floor, of the steepest solution.
         amplitudes: of the file's modes, 0 to points // 2.
         ours: of our reference on the same grid.
         edge: last mode of the file above `EDGE` of the largest.
@@ -71,7 +71,7 @@ def modes(found: Identified, distance: Distance) -> Modes:
     """
     file = found.file
     points = period_points(file)
-    column = int(np.argmin(np.abs(file.t - distance.t)))
+    column = _column(file, distance)
     if not points:
         nothing = np.empty(0)
         return Modes(0, distance.t, nothing, nothing, 0, 0, math.nan, math.nan, math.nan, "not one period")
@@ -87,6 +87,13 @@ def modes(found: Identified, distance: Distance) -> Modes:
     edges = _edge(amplitudes), _edge(ours)
     verdict = _verdict(points, edges, distance, same)
     return Modes(points, float(file.t[column]), amplitudes, ours, *edges, same, same_error, resolved, verdict)
+
+
+def _column(file: ReferenceFile, distance: Distance) -> int:
+    """The time of the largest difference; of the steepest solution where all differences are the floor's."""
+    if distance.at_floor:
+        return int(np.argmax(np.abs(np.diff(distance.reference, axis=0)).max(axis=0)))
+    return int(np.argmin(np.abs(file.t - distance.t)))
 
 
 def _verdict(points: int, edges: tuple[int, int], distance: Distance, same: float) -> str:

@@ -91,11 +91,11 @@ def reached(trajectory: xr.DataTree) -> list[tuple[str, str, str]]:
         return []
     series = trajectory["series"].dataset
     named = {told: series[name].values for name, told in REACHED.items() if name in series}
+    errors = error_columns(trajectory)
+    named |= {told: values for told, (values, _) in errors.items()}
     if "loss_raw" in series:
         raw = series["loss_raw"].transpose("step", "term")
         named |= {f"{label} term, unweighted": raw.values[:, k] for k, label in enumerate(names_of(raw, "term"))}
-    errors = error_columns(trajectory)
-    named |= {told: values for told, (values, _) in errors.items()}
     steps = series["step"].values if "step" in series.coords else np.arange(series.sizes["step"])
     floors = {told: floor for told, (_, floor) in errors.items()}
     rows = [_reached(told, steps, values, floors.get(told)) for told, values in named.items()]

@@ -36,7 +36,7 @@ from solvers.problems.problem import Problem as Problem
 from solvers.problems.residual_derivatives import residual_derivatives as residual_derivatives
 from solvers.problems.selfsimilar_burgers import selfsimilar_burgers as selfsimilar_burgers
 from solvers.problems.square_plate import plate as plate
-from solvers.problems.wave_equation import wave as wave
+from solvers.problems.wave import wave as wave
 
 PROBLEMS: Mapping[str, Callable[..., Problem]] = MappingProxyType(
     {

@@ -9,6 +9,7 @@ from solvers.functions import sin
 from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import initial_value, periodic
 from solvers.problems.equation_text import times
+from solvers.problems.number import real_number
 from solvers.problems.problem import Problem
 
 FASTEST = 150.0
@@ -40,6 +41,7 @@ def advection(speed: float = 30.0) -> Problem:
         >>> [condition.name for condition in advection().conditions], advection().domain_text
         (['periodic', 'initial'], 'x in [0, 2 pi], t in [0, 1]')
     """
+    speed = real_number("speed", speed)
     if not 0 < speed <= FASTEST:
         raise ValueError(
             f"expected speed in (0, {FASTEST:g}], where the test grid has four points a period, came {speed}; a wave "

@@ -11,6 +11,7 @@ from torch import Tensor
 from solvers.domain import Box
 from solvers.functions import cos
 from solvers.problems.conditions import initial_value, periodic
+from solvers.problems.number import real_number
 from solvers.problems.problem import Problem
 from solvers.references.allen_cahn import allen_cahn_recipe
 from solvers.references.allen_cahn_solution import AllenCahnSolution
@@ -46,12 +47,14 @@ def allen_cahn(diffusion: float = 1e-4, reaction: float = RATE) -> Problem:
         The problem.
 
     Raises:
-        ValueError: diffusion outside [1e-6, 0.1] or reaction outside [1, 6], where the reference's floor was measured.
+        ValueError: diffusion outside [1e-6, 0.1] or reaction outside [1, 5.5], where the reference's floor was
+            measured.
 
     Example:
         >>> [condition.name for condition in allen_cahn().conditions]
         ['periodic', 'periodic_x', 'initial']
     """
+    diffusion, reaction = real_number("diffusion", diffusion), real_number("reaction", reaction)
     reference = allen_cahn_recipe(diffusion, reaction)
 
     @cache

@@ -10,6 +10,7 @@ from torch import Tensor
 from solvers.domain import Box
 from solvers.functions import sin
 from solvers.problems.conditions import dirichlet, initial_value
+from solvers.problems.number import real_number
 from solvers.problems.problem import Problem
 from solvers.references.cole_hopf import NODES, burgers_recipe, cole_hopf
 
@@ -44,6 +45,7 @@ def burgers(viscosity: float = 0.01 / math.pi) -> Problem:
         >>> round(burgers().settings["viscosity"], 6)
         0.003183
     """
+    viscosity = real_number("viscosity", viscosity)
     if not 1e-3 <= viscosity <= 10:
         raise ValueError(
             f"expected viscosity in [1e-3, 10], where {NODES} quadrature nodes resolve the solution, came {viscosity}; "

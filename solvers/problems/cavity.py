@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from solvers.domain import Box
+from solvers.problems.number import real_number
 from solvers.problems.observed import Observed
 from solvers.problems.problem import Condition, Problem
 from solvers.references.cavity import cavity_recipe
@@ -41,7 +42,7 @@ def cavity(reynolds: float = 100.0, lid: str = "classical") -> Problem:
     Others call by the same name, told apart by `settings`:
 
     * the uniform lid at Re = 100, 400, 1000, and 3200 (jaxpi, which leaves out 0.01 of the lid at both corners; jaxpi2,
-      SOAP); a reference for 3200 is not certified here.
+      SOAP), 5000 (jaxpi2) and 7500 (arXiv 2602.19475); references above 1000 are not certified here.
     * the same with stream function and pressure at Re = 1000, whose error is that of the speed (u^2 + v^2)^(1/2), not
       of the velocity (RBA, arXiv 2307.00379, and its sequels): the equations of `stream_cavity`.
     * 4 x (1 - x) at Re = 100 (DSGNAR).
@@ -61,6 +62,7 @@ def cavity(reynolds: float = 100.0, lid: str = "classical") -> Problem:
         >>> [condition.name for condition in cavity().conditions], cavity(lid="regularised").settings["lid"]
         (['walls', 'lid'], 'regularised')
     """
+    reynolds = real_number("reynolds", reynolds)
     reference = cavity_recipe(reynolds, lid)
     speed = LIDS[lid].speed
 
@@ -112,6 +114,7 @@ def stream_cavity(reynolds: float = 100.0, lid: str = "classical") -> Problem:
         >>> stream_cavity().observed.names, stream_cavity().components
         (('u', 'v'), 2)
     """
+    reynolds = real_number("reynolds", reynolds)
     reference = cavity_recipe(reynolds, lid)
     speed = LIDS[lid].speed
 

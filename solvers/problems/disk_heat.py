@@ -9,8 +9,8 @@ from solvers.geometry import Disk, Region
 from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import initial_value
 from solvers.problems.exact_robin import exact_robin
+from solvers.problems.manufactured_wave import Wave
 from solvers.problems.problem import Problem
-from solvers.problems.wave import Wave
 
 
 def disk_heat(frequency: float = 1.0, alpha: float = 1.0, beta: float = 1.0, radius: float = 1.0) -> Problem:

@@ -40,7 +40,7 @@ def exact_robin(
         ValueError: a number that is not finite or has the wrong sign: the solution would not be the only one.
 
     Example:
-        >>> from solvers.problems.wave import Wave
+        >>> from solvers.problems.manufactured_wave import Wave
         >>> exact_robin(Wave(), Wave().gradient).partials
         ('', 'n')
     """

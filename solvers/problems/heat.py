@@ -9,6 +9,7 @@ from solvers.functions import exp, sin
 from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import dirichlet, initial_value
 from solvers.problems.equation_text import in_pi, times
+from solvers.problems.number import real_number
 from solvers.problems.poisson import integer_modes
 from solvers.problems.problem import Problem
 
@@ -38,6 +39,7 @@ def heat(diffusivity: float = 0.1, mode: int = 1) -> Problem:
         0.372708
     """
     k = math.pi * integer_modes((mode,), 1)[0]
+    diffusivity = real_number("diffusivity", diffusivity)
     if not 0 < k**2 * diffusivity <= 30:
         raise ValueError(
             f"expected diffusivity > 0 with k^2 pi^2 nu <= 30, so that the solution lasts until t = 1, came "

@@ -9,7 +9,8 @@ from solvers.functions import sin
 from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import dirichlet
 from solvers.problems.equation_text import times
-from solvers.problems.poisson import integer_modes
+from solvers.problems.number import real_number
+from solvers.problems.poisson import HIGHEST_2D, integer_modes
 from solvers.problems.problem import Problem
 
 
@@ -29,19 +30,21 @@ def helmholtz(modes: tuple[int, int] = (1, 4), wavenumber: float = 1.0) -> Probl
 
     Args:
         modes: (a, b), positive integers.
-        wavenumber: k, not squared.
+        wavenumber: k, not squared, from 0 on.
 
     Returns:
         The problem.
 
     Raises:
-        ValueError: a mode is not a positive integer up to 25, or k^2 meets the resonance (a'^2 + b'^2) pi^2 / 4 of some
-            mode.
+        ValueError: a mode is not a positive integer up to 25, k is not in [0, 25 pi], above which the equation's own
+            waves have fewer than four points on the test grid, or k^2 meets the resonance (a'^2 + b'^2) pi^2 / 4 of
+            some mode.
 
     Example:
         >>> helmholtz((2, 2)).settings["modes"]
         (2, 2)
     """
+    wavenumber = real_number("wavenumber", wavenumber)
     _refuse_resonance(wavenumber)
     a, b = (math.pi * mode for mode in integer_modes(modes, 2))
     strength = wavenumber**2 - a**2 - b**2
@@ -69,6 +72,11 @@ def helmholtz(modes: tuple[int, int] = (1, 4), wavenumber: float = 1.0) -> Probl
 
 def _refuse_resonance(wavenumber: float) -> None:
     """Refuse k^2 = (m^2 + n^2) pi^2 / 4, an eigenvalue of the square of side 2: no unique solution."""
+    if not 0 <= wavenumber <= HIGHEST_2D * math.pi:
+        raise ValueError(
+            f"expected wavenumber (k, not k^2) in [0, {HIGHEST_2D} pi], where the test grid has four points a wave, "
+            f"came {wavenumber}"
+        )
     scaled = 4 * wavenumber**2 / math.pi**2
     nearest = round(scaled)
     sums = {m * m + n * n for m in range(1, math.isqrt(nearest) + 1) for n in range(1, math.isqrt(nearest) + 1)}

@@ -8,8 +8,8 @@ from solvers.geometry import Curve, Disk, Region
 from solvers.problems.closed_form import CLOSED_FORM, phase_floor
 from solvers.problems.conditions import dirichlet
 from solvers.problems.exact_robin import exact_robin
+from solvers.problems.manufactured_wave import Wave
 from solvers.problems.problem import Problem
-from solvers.problems.wave import Wave
 
 DEPTH = 0.15
 """Of the petals: the outline is r = 1 + 0.15 cos(petals angle)."""

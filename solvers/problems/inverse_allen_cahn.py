@@ -80,7 +80,7 @@ def inverse_allen_cahn(
         >>> f"{problem.settings['standard_error']['diffusion'] / problem.coefficients[0].exact:.1%}"
         '0.7%'
     """
-    if unknown not in UNKNOWN:
+    if unknown not in tuple(UNKNOWN):
         raise ValueError(f"expected unknown to be one of {', '.join(UNKNOWN)}, came {unknown!r}: name one of them")
     true = {"diffusion": float(diffusion), "reaction": float(reaction)}
     names = UNKNOWN[unknown]

@@ -11,6 +11,7 @@ from torch import Tensor
 from solvers.domain import Box
 from solvers.functions import cos
 from solvers.problems.conditions import initial_value, periodic
+from solvers.problems.number import real_number
 from solvers.problems.problem import Problem
 from solvers.references.kdv import kdv_recipe
 from solvers.references.kdv_solution import KdVSolution
@@ -44,6 +45,7 @@ def kdv(dispersion: float = 0.022) -> Problem:
         >>> [condition.name for condition in kdv().conditions]
         ['periodic', 'periodic_x', 'periodic_xx', 'initial']
     """
+    dispersion = real_number("dispersion", dispersion)
     if not 0.022 <= dispersion <= 0.1:
         raise ValueError(
             f"expected dispersion in [0.022, 0.1], where the reference's floor was measured, came {dispersion}; the "

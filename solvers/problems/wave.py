@@ -1,121 +1,90 @@
-"""The manufactured solution of the problems on disks, balls and domains with holes."""
+"""The wave equation on a string with fixed ends: a tone and its overtone."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import reduce
-from operator import mul
 
-import torch
-from torch import Tensor
-
+from solvers.domain import Box
 from solvers.functions import cos, sin
+from solvers.problems.closed_form import CLOSED_FORM, phase_floor
+from solvers.problems.conditions import dirichlet, initial_value
+from solvers.problems.equation_text import in_pi, times
+from solvers.problems.number import real_number
+from solvers.problems.poisson import integer_modes
+from solvers.problems.problem import Condition, Problem
+
+HIGHEST = 50
+"""Half waves in x or t that the test grid resolves, with four points a wave."""
 
 
-@dataclass(frozen=True)
-class Wave:
-    """The function 1 + sin(k x) cos(k y) in the plane, 1 + sin(k x) cos(k y) cos(k z) in space, k = frequency pi.
+def wave(speed: float = 2.0, overtone: int = 4, amplitude: float = 0.5) -> Problem:
+    """Return u_tt = c^2 u_xx on (0, 1) x (0, 1), u(0, t) = u(1, t) = 0, u_t(x, 0) = 0, from two half-wave modes.
 
-    With frequency 1 in the plane it is the solution (19) of Sharma and Shankar, arXiv 2205.09332.
+    u = sin(pi x) cos(c pi t) + a sin(m pi x) cos(m c pi t). The loss has four terms: equation, boundary, initial value
+    and initial velocity.
+
+    Variants of the name, which `settings` tells apart:
+
+    * c = 2, m = 4, a = 0.5 is that of S. Wang, X. Yu, P. Perdikaris, J. Comput. Phys. 449 (2022) 110768, of jaxpi's
+      authors, PINA and PINNacle.
+    * Rathore et al. (arXiv 2402.01868) have m, their beta, as a parameter, with c = 2 and a = 0.5.
+    * jaxpi2's documentation has m = 2; DeepXDE's example m = 2, c = 10, a = 1.
 
     Args:
-        frequency: of the wave along each axis, in half waves on a unit length.
-        dimension: number of axes in space.
+        speed: c.
+        overtone: m, an integer of 2 or more.
+        amplitude: a, of the overtone.
+
+    Returns:
+        The problem. Its floor is the rounding of the phase m c pi t, eps m c pi / 2: 2.8e-15 for the defaults.
 
     Raises:
-        ValueError: a frequency that is not positive and finite.
+        ValueError: speed that is not positive (0 does not move, and c^2 < 0 is ill-posed), an overtone that is none, an
+            amplitude that is not finite, or m or m c above 50, more than the test grid resolves.
 
     Example:
-        >>> wave = Wave()
-        >>> x = torch.tensor([[0.5, 0.0]], dtype=torch.float64)
-        >>> round(wave(x).item(), 6), round(wave.laplacian(x).item(), 6)
-        (2.0, -19.739209)
+        >>> import torch
+        >>> wave().solution(torch.tensor([[0.125, 0.5]], dtype=torch.float64)).item()
+        0.11731656763491022
     """
+    speed, amplitude = real_number("speed", speed), real_number("amplitude", amplitude)
+    m = integer_modes((overtone,), 1, HIGHEST)[0]
+    if m < 2:
+        raise ValueError(f"expected an overtone of 2 or more half waves, the tone itself has 1, came {overtone}")
+    if not (speed > 0 and m * speed <= HIGHEST):
+        raise ValueError(
+            f"expected speed > 0 (c itself, not c^2) with overtone * speed <= {HIGHEST}, where the test grid has four "
+            f"points a period, came {speed} with overtone {overtone}"
+        )
+    if not math.isfinite(amplitude):
+        raise ValueError(f"expected a finite amplitude of the overtone, came {amplitude}: 0 leaves it out")
+    pitch = speed * math.pi
 
-    frequency: float = 1.0
-    dimension: int = 2
+    def start(x):
+        return sin(math.pi * x[:, 0:1]) + amplitude * sin(m * math.pi * x[:, 0:1])
 
-    def __post_init__(self):
-        number = isinstance(self.frequency, int | float) and not isinstance(self.frequency, bool)
-        if not (number and 0 < self.frequency < math.inf):
-            raise ValueError(f"expected a positive, finite frequency, came {self.frequency!r}")
+    def solution(x):
+        place, time = x[:, 0:1], x[:, 1:2]
+        tone = sin(math.pi * place) * cos(pitch * time)
+        return tone + amplitude * sin(m * math.pi * place) * cos(m * pitch * time)
 
-    def resolved(self, reach: float, points: int) -> Wave:
-        """Return the same wave, refused where a uniform grid would show another one in its place.
+    def residual(jet, x, coefficients):
+        return jet["tt"] - speed**2 * jet["xx"]
 
-        Args:
-            reach: of the domain to either side of the origin.
-            points: of the grid along an axis.
-
-        Returns:
-            This wave.
-
-        Raises:
-            ValueError: fewer than four points a wave.
-        """
-        highest = (points - 1) / 4
-        if self.frequency * reach > highest:
-            raise ValueError(
-                f"expected frequency * {reach:g} <= {highest:g}, where the test grid has four points a wave, came "
-                f"frequency {self.frequency:g}: errors of higher ones would be those of another wave"
-            )
-        return self
-
-    @property
-    def wavenumber(self) -> float:
-        """Of the wave along each axis, k = frequency pi."""
-        return self.frequency * math.pi
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the function.
-
-        Args:
-            x: (n, axes); axes beyond the dimension, such as time, do not count.
-
-        Returns:
-            (n, 1).
-        """
-        return 1 + self.product(x)
-
-    def product(self, x: Tensor) -> Tensor:
-        """Return the function less 1.
-
-        Args:
-            x: (n, axes).
-
-        Returns:
-            (n, 1).
-        """
-        return reduce(mul, self._factors(x))
-
-    def gradient(self, x: Tensor) -> Tensor:
-        """Return the first derivatives in space.
-
-        Args:
-            x: (n, axes).
-
-        Returns:
-            (n, dimension).
-        """
-        factors, columns = self._factors(x), []
-        for axis in range(self.dimension):
-            along = self.wavenumber * x[:, axis : axis + 1]
-            slope = cos(along) if axis == 0 else -sin(along)
-            columns.append(self.wavenumber * reduce(mul, [*factors[:axis], slope, *factors[axis + 1 :]]))
-        return torch.cat(columns, dim=1)
-
-    def laplacian(self, x: Tensor) -> Tensor:
-        """Return the sum of the second derivatives in space, -d k^2 (u - 1).
-
-        Args:
-            x: (n, axes).
-
-        Returns:
-            (n, 1).
-        """
-        return -self.dimension * self.wavenumber**2 * self.product(x)
-
-    def _factors(self, x: Tensor) -> list[Tensor]:
-        along = [self.wavenumber * x[:, axis : axis + 1] for axis in range(self.dimension)]
-        return [sin(along[0]), *(cos(each) for each in along[1:])]
+    return Problem(
+        "wave",
+        Box(("x", "t"), (0.0, 0.0), (1.0, 1.0)),
+        ("tt", "xx"),
+        residual,
+        (
+            dirichlet(),
+            initial_value(start),
+            Condition("velocity", "initial", ("t",), lambda jet, x, normals, coefficients: jet["t"]),
+        ),
+        solution=solution,
+        solution_floor=phase_floor(m * max(pitch, math.pi)),
+        floor_origin=CLOSED_FORM,
+        test_shape=(101, 101),
+        settings={"speed": speed, "overtone": m, "amplitude": amplitude},
+        equation=f"u_tt = {times(speed**2, 'u_xx')}, u0 of pi x and {in_pi(m)} x",
+    )

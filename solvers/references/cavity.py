@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from solvers.references.cavity_flow import CavityFlow
 from solvers.references.cavity_lid import LIDS
 from solvers.references.cavity_refinement import refine_cavity
 from solvers.references.cavity_solve import solve_cavity
-from solvers.references.recipe import Column, Recipe
+from solvers.references.recipe import Column, Recipe, grid
 
 REYNOLDS = (1.0, 1000.0)
 
@@ -57,7 +58,7 @@ def cavity_recipe(reynolds: float, lid: str) -> Recipe:
         >>> cavity_recipe(400.0, "regularised").floor
         2e-10
     """
-    if lid not in LIDS:
+    if lid not in tuple(LIDS):
         told = "; ".join(f"{name!r} moves with {one.formula}" for name, one in LIDS.items())
         raise ValueError(f"unknown lid {lid!r}; expected one of these: {told}")
     low, high = REYNOLDS
@@ -76,6 +77,7 @@ def cavity_recipe(reynolds: float, lid: str) -> Recipe:
         next(floor for limit, floor in FLOORS[lid] if reynolds <= limit),
         _origin(lid),
         lambda: refine_cavity(float(reynolds), lid, degree),
+        sampled=lambda arrays: CavityFlow(reynolds, lid, **arrays).velocity(*grid((0.0, 1.0), (0.0, 1.0))),
     )
 
 

@@ -11,12 +11,14 @@ from numpy.polynomial import Polynomial
 from solvers.references.cavity_collocation import collocated_velocity
 from solvers.references.cavity_flow import CavityFlow
 from solvers.references.cavity_ghia import BOTELLA_PEYRET, GHIA, extremes, ghia_distances
+from solvers.references.cavity_lid import LIDS
 from solvers.references.cavity_solve import solve_cavity
 from solvers.references.recipe import Refinement
 
 GRID = 101
 COLLOCATION = 64
-REGULARISED = 16 * Polynomial([0.0, 1.0]) ** 2 * Polynomial([1.0, -1.0]) ** 2
+REGULARISED = LIDS["regularised"].speed(Polynomial([0.0, 1.0]))
+"""The lid's speed."""
 
 
 def velocity_distance(one: CavityFlow, other: CavityFlow, count: int = GRID) -> float:

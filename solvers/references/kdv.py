@@ -8,7 +8,8 @@ import numpy as np
 from scipy.fft import dct, irfft, rfft
 
 from solvers.references.etdrk4 import etdrk4
-from solvers.references.recipe import Column, Recipe
+from solvers.references.kdv_solution import KdVSolution
+from solvers.references.recipe import Column, Recipe, grid
 
 MODES = 448
 STEPS = 24_000
@@ -144,4 +145,5 @@ def kdv_recipe(dispersion: float = 0.022) -> Recipe:
         FLOOR,
         "extended precision, 1.3e-12 away; DOP853 agrees to its own 1e-11",
         refine,
+        sampled=lambda arrays: KdVSolution(arrays["coefficients"])(*grid((-1.0, 1.0), (0.0, 1.0))),
     )

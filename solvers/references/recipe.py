@@ -43,6 +43,8 @@ class Recipe:
         floor_origin: how the floor was found, in a line.
         refine: yields the rows of the table that shows the floor; takes minutes at most.
         version: raised whenever `compute` gives other values.
+        sampled: name -> array to values of the solution, by which two computations are compared: another processor may
+            cut a series elsewhere; None compares the arrays.
 
     Example:
         >>> Recipe("one", {}, lambda: {}, "by hand", 1e-16, "counted", lambda: iter(())).key
@@ -57,9 +59,29 @@ class Recipe:
     floor_origin: str
     refine: Callable[[], Iterator[Refinement]]
     version: int = 1
+    sampled: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
 
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits that tell this reference from any other: a hash of name, settings and version."""
         told = json.dumps([self.name, dict(self.settings), self.version], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def grid(first: tuple[float, float], second: tuple[float, float], counts: tuple[int, int] = (101, 51)) -> np.ndarray:
+    """Return the points of a uniform grid in two dimensions.
+
+    Args:
+        first: ends of the first axis.
+        second: ends of the second.
+        counts: of points along each.
+
+    Returns:
+        (2, points): the places along each axis.
+
+    Example:
+        >>> grid((0.0, 1.0), (0.0, 2.0), (2, 2)).tolist()
+        [[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 2.0, 2.0]]
+    """
+    lines = (np.linspace(*ends, count) for ends, count in zip((first, second), counts, strict=True))
+    return np.stack([axis.ravel() for axis in np.meshgrid(*lines)])

@@ -90,6 +90,17 @@ def test_verify_fails_where_what_is_kept_is_off_by_more_than_the_floor(command):
     assert command("sum", "--verify").exit_code == 1
 
 
+def test_verify_compares_values_where_arrays_may_be_cut_elsewhere(command, monkeypatch):
+    series = replace(SUM, sampled=lambda arrays: np.polynomial.chebyshev.chebval(np.linspace(-1, 1, 9), arrays["c"]))
+    monkeypatch.setattr(references, "RECIPES", {"sum": lambda: series})
+    command("sum")
+    work.values = np.array([3.0, 4.0, 1e-12])
+    longer = command("sum", "--verify")
+    assert longer.exit_code == 0 and "apart, less than its floor" in longer.output
+    work.values = np.array([3.0, 4.0, 1e-7])
+    assert command("sum", "--verify").exit_code == 1
+
+
 def test_output_computes_anew_and_writes_there(command, tmp_path):
     command()
     work.values = np.array([5.0, 6.0])

@@ -28,7 +28,7 @@ from solvers.problems import (
     poisson_2d,
 )
 from solvers.problems.exact_robin import exact_robin
-from solvers.problems.wave import Wave
+from solvers.problems.manufactured_wave import Wave
 
 X, Y, Z, T = sympy.symbols("x y z t")
 SPACE = {2: (X, Y), 3: (X, Y, Z)}

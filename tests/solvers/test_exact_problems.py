@@ -377,6 +377,9 @@ def test_domains_in_words(domain, text):
     [
         (lambda: wave(0.0), r"speed > 0 \(c itself, not c\^2\).*came 0.0 with overtone 4"),
         (lambda: wave(-2.0), "speed > 0"),
+        (lambda: wave("2"), "a number for speed, came '2'"),
+        (lambda: wave(amplitude="1"), "a number for amplitude, came '1'"),
+        (lambda: advection([30.0]), r"a number for speed, came \[30.0\].*without quotes"),
         (lambda: wave(math.nan), "speed > 0"),
         (lambda: wave(13.0), r"overtone \* speed <= 50.*came 13.0 with overtone 4"),
         (lambda: wave(overtone=1), "overtone of 2 or more.*came 1"),

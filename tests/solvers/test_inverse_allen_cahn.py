@@ -106,7 +106,8 @@ def test_it_says_what_is_unknown():
     [
         ({"unknown": "rate"}, "one of diffusion, reaction, both, came 'rate': name one of them"),
         ({"diffusion": 1.0}, r"diffusion in \[1e-06, 0.1\]"),
-        ({"reaction": math.nan}, r"reaction in \[1, 6\]"),
+        ({"reaction": math.nan}, r"reaction in \[1, 5.5\]"),
+        ({"unknown": ["diffusion", "reaction"]}, "came .*diffusion.*: name one of them"),
         ({"start": (1e-3, 5.0)}, "start for diffusion, came .*: give one$"),
         ({"unknown": "both", "start": 1e-3}, "start for diffusion and reaction, came 0.001: give a sequence"),
         ({"unknown": "both", "start": (1e-3,)}, "a sequence with one for each"),

@@ -14,7 +14,6 @@ from solvers import MLP, TangentProp
 from solvers.objective import Objective
 from solvers.points import Points
 from solvers.problems import kdv
-from solvers.references.etdrk4 import etdrk4
 from solvers.references.kdv import FLOOR, STEPS, chebyshev_in_time, extrapolated, kdv_recipe, march, packed
 from solvers.references.kdv_refinement import distance, integrating_factor
 from solvers.references.kdv_solution import KdVSolution
@@ -211,27 +210,12 @@ def test_a_network_can_be_trained_on_it():
     assert torch.isfinite(objective(objective.vector).gradient).all()
 
 
-def test_etdrk4_takes_a_complex_linear_part():
-    """v' = i w v + 1 from 0 is (e^(i w t) - 1) / (i w), near w = 0 and far from it; v' = i w v - i v turns at w - 1."""
-    linear = 1j * np.array([500.0, 1.0, 1e-9])
-    *_, last = etdrk4(linear, np.ones_like, np.zeros(3, complex), 0.1, 10)
-    assert np.allclose(last, np.expm1(linear) / linear, rtol=0, atol=1e-13)
-    errors = []
-    for steps in (10, 20, 40):
-        *_, last = etdrk4(1j * np.array([3.0]), lambda v: -1j * v, np.ones(1, complex), 1 / steps, steps)
-        errors.append(abs(last[0] - np.exp(2j)))
-    assert math.log2(errors[1] / errors[2]) == pytest.approx(4.0, abs=0.2)
-
-
-def test_etdrk4_keeps_real_states_real():
-    *_, last = etdrk4(np.array([-1.0, 2.0]), np.sin, np.ones(2), 0.1, 2)
-    assert last.dtype == np.float64
-
-
 @pytest.mark.parametrize("dispersion", [0.0, -0.022, 0.0219, 0.11, math.nan])
 def test_dispersion_outside_what_was_measured_is_refused(dispersion):
     with pytest.raises(ValueError, match=rf"dispersion in \[0.022, 0.1\].*came {dispersion}; .*square before u_xxx"):
         kdv(dispersion)
+    with pytest.raises(ValueError, match=r"a number for dispersion, came '0\.022'"):
+        kdv("0.022")
 
 
 def test_the_public_file_is_ours(shared, reference):

@@ -503,7 +503,7 @@ def otherwise(jet, x, coefficients):
         ({"points": lambda p: p.sample(interior=20, seed=1)}, "points.interior: was 20 points, digest"),
         ({"points": lambda p: p.sample(interior=21, seed=0)}, "points.interior: was 20 .* now 21 points"),
         ({"problem": decay()}, "problem.name: was poisson-1d, now decay"),
-        ({"probes": OFTEN[:1]}, r"probes.series\(rel_l2, max_error\): was Every\(n=4\), now absent"),
+        ({"probes": OFTEN[:1]}, r"probes.series\(rel_l2, max_error, error_band\): was Every\(n=4\), now absent"),
         ({"probes": [OFTEN[0], probes.errors(Every(5))]}, r"probes.series.*: was Every\(n=4\), now Every\(n=5\)"),
         ({"problem": dataclasses.replace(poisson_1d(), residual=otherwise)}, "expected the loss .* came .*residual,"),
         ({"count": 5}, "expected at least 6 steps, which are made, came steps=5"),
