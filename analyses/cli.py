@@ -377,6 +377,29 @@ def export(
     export_file(trajectory, output, form=form, streams=stream, overwrite=overwrite)
 
 
+@app.command(
+    name="import", epilog="Example: pinnscope import loss.dat -o run.h5 --terms pde,left,right --weights 1,10,10"
+)
+@reported
+def import_(
+    log: Annotated[
+        Path, typer.Argument(metavar="LOG", help="loss.dat, metrics.csv, TensorBoard events, a W&B export.")
+    ],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="RUN.h5", help="Default: LOG.h5.")] = None,
+    terms: Annotated[Optional[str], typer.Option(help="DeepXDE: names of the loss terms, with commas.")] = None,  # noqa: UP045
+    weights: Annotated[str | None, typer.Option(help="What the terms were multiplied by: 1,10 or pde=1,bc=10.")] = None,
+    metrics: Annotated[Optional[str], typer.Option(help="DeepXDE: names of the metrics.")] = None,  # noqa: UP045
+    run: Annotated[Optional[str], typer.Option(help="W&B: which of several runs.")] = None,  # noqa: UP045
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a trajectory of another program's log, and say which analyzers lack what."""
+    output = output or Path(f"{log.stem}.h5")
+    _new(output, overwrite)
+    from analyses.import_log import import_log
+
+    import_log(log, output, terms=terms, weights=weights, metrics=metrics, run=run, overwrite=overwrite)
+
+
 def main() -> None:
     """Start the command line."""
     # Readers must not fail where a file system has no locks.

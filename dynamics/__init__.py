@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dynamics.certified import certified_singular_values as certified_singular_values
     from dynamics.certified import singular_value_bounds as singular_value_bounds
     from dynamics.compression import information_compression as information_compression
-    from dynamics.convergence import convergence as convergence
+    from dynamics.converging import convergence as convergence
     from dynamics.copies.recovery import recover as recover
     from dynamics.copies.repacking import repack as repack
     from dynamics.diagnosis import Finding as Finding
@@ -48,7 +48,7 @@ _HOMES = {
     "attention_statistics": "dynamics.attention",
     "best_step": "dynamics.differences",
     "certified_singular_values": "dynamics.certified",
-    "convergence": "dynamics.convergence",
+    "convergence": "dynamics.converging",
     "detect_phases": "dynamics.phases",
     "diagnose": "dynamics.diagnosis",
     "effective_rank": "dynamics.entropy",

@@ -216,6 +216,6 @@ def format_version() -> str:
 
     Example:
         >>> format_version()
-        '1.4'
+        '1.5'
     """
     return ".".join(str(number) for number in FORMAT_VERSION)

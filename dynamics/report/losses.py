@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from dynamics.convergence import convergence
+from dynamics.converging import convergence
 from dynamics.plots import draw_losses
 from dynamics.report.course import Run, finite, over_steps, told
 from dynamics.report.page import paragraph

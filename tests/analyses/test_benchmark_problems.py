@@ -116,16 +116,6 @@ boundary = 100.0
 """
 
 
-@pytest.fixture
-def written(tmp_path):
-    def write(text):
-        path = tmp_path / "run.toml"
-        path.write_text(text)
-        return str(path)
-
-    return write
-
-
 def test_the_full_form_replaces_what_it_names(written):
     full = '[full]\nnetwork = { widths = [16, 16] }\noptimizer = { name = "adam", lr = 1e-3 }\nweights = false\n'
     short, whole = (load(written(TEXT + full), full=asked) for asked in (False, True))

@@ -36,16 +36,6 @@ steps = 5
 """
 
 
-@pytest.fixture
-def written(tmp_path):
-    def write(text):
-        path = tmp_path / "run.toml"
-        path.write_text(text)
-        return str(path)
-
-    return write
-
-
 @pytest.mark.parametrize("name", case_names())
 def test_every_case_builds(name):
     config = load(name)

@@ -49,7 +49,7 @@ def test_everything_it_wrote_is_valid(shown):
     for path in folder.glob("*.h5"):
         assert validate(path) == []
     assert sorted(path.name for path in folder.glob("*.png")) == [
-        "burgers.png",
+        "burgers-adam.png",
         "helmholtz-rba.png",
         "poisson-ad-and-fd.png",
     ]

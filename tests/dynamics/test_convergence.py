@@ -6,7 +6,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamics.convergence import convergence
+from dynamics.converging import convergence
 from dynamics.log_time import intervals, log_grid, log_slope
 from dynamics.trajectory import TrajectoryError
 
