@@ -1,6 +1,7 @@
 """Neural solvers of differential equations, instrumented: they write trajectories that `dynamics` reads."""
 
 from solvers import problems as problems
+from solvers.attaching.attach import attach as attach
 from solvers.attention import ResidualBasedAttention as ResidualBasedAttention
 from solvers.cadence import Every as Every
 from solvers.cadence import Logarithmic as Logarithmic
@@ -68,6 +69,7 @@ __all__ = [
     "TangentProp",
     "Torch",
     "TwoLayer",
+    "attach",
     "find_profile",
     "problems",
     "register_rule",

@@ -1,0 +1,120 @@
+"""The loss of a step and its terms, as the user's loop tells them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from solvers.attaching.owned import numbers
+
+SAME = 1e-5
+"""Relative difference below which terms that came without weights are said to sum to the loss."""
+
+
+class Terms:
+    """What was told of one step: raw losses by name and their weights.
+
+    Within a closure it is told at each evaluation, and the first one counts, that at the step's beginning. Without one,
+    what is told several times are the parts of an accumulated gradient, and their mean counts.
+
+    Example:
+        >>> terms = Terms()
+        >>> terms.tell({"pde": torch.tensor(1.0), "boundary": 3.0}, {"pde": 1.0, "boundary": 10.0})
+        >>> terms.told(["pde", "boundary"], None)["loss"]
+        31.0
+    """
+
+    def __init__(self):
+        self._told: list[dict[str, Tensor]] = []
+        self._weights: dict[str, Tensor] = {}
+        self.first_only = False
+
+    def tell(self, losses: Mapping[str, Any], weights: Mapping[str, Any] | None = None) -> None:
+        """Take in the losses of an evaluation.
+
+        Args:
+            losses: raw, by name: scalar tensors or numbers.
+            weights: by name; those not named are 1.
+
+        Raises:
+            ValueError: a loss that is no scalar, or a weight of no term.
+        """
+        told = {name: _scalar(name, value) for name, value in losses.items()}
+        if unknown := sorted(set(weights or ()) - set(told)):
+            raise ValueError(
+                f"expected weights of the terms {', '.join(told)}, came one of {unknown[0]!r}: name a loss for it too"
+            )
+        if self.first_only and self._told:
+            return
+        self._told.append(told)
+        self._weights = {name: _scalar(name, value) for name, value in (weights or {}).items()}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the terms that were told, in their order."""
+        return list(self._told[0]) if self._told else []
+
+    def told(self, names: list[str], loss: float | None) -> dict[str, object]:
+        """Return what the row of the step holds.
+
+        Args:
+            names: of the recorded terms.
+            loss: that the closure returned, None where that is not known.
+
+        Returns:
+            `loss`, where it is known; `loss_raw` and `loss_weight` where terms were told: weights that are not known
+            are NaN.
+
+        Raises:
+            ValueError: other terms than were told at first.
+        """
+        known = {} if loss is None else {"loss": loss}
+        if not self._told:
+            return known
+        if other := sorted({name for told in self._told for name in told} - set(names)):
+            raise ValueError(
+                f"expected the terms told first, {', '.join(names)}, came {other[0]!r}: tell all at the first step"
+            )
+        rows = [dict(zip(told, numbers(*told.values()), strict=True)) for told in self._told]
+        raw = np.mean([[row.get(name, math.nan) for name in names] for row in rows], axis=0)
+        weight = np.array([float(self._weights.get(name, 1.0)) for name in names])
+        total = float(sum(weight[names.index(name)] * raw[names.index(name)] for name in self.names))
+        if loss is None:
+            known = {"loss": total}
+        elif not self._weights and not math.isclose(total, loss, rel_tol=SAME):
+            weight = np.full(len(names), np.nan)
+        return {**known, "loss_raw": raw, "loss_weight": weight}
+
+
+def loss_of(returned: Any) -> Tensor | None:
+    """Return the loss that a closure returned.
+
+    Args:
+        returned: a tensor of one entry, a number, or a tuple that begins with one of them.
+
+    Returns:
+        Scalar; None where it is anything else.
+
+    Example:
+        >>> loss_of((torch.tensor([2.0]), "more")).item(), loss_of(None)
+        (2.0, None)
+    """
+    returned = returned[0] if isinstance(returned, tuple | list) and returned else returned
+    if isinstance(returned, Tensor):
+        usual = returned.numel() == 1 and not returned.is_complex()
+        return returned.detach().reshape(()) if usual else None
+    number = isinstance(returned, int | float | np.number)
+    return torch.tensor(float(returned), dtype=torch.float64) if number else None
+
+
+def _scalar(name: str, value: Any) -> Tensor:
+    scalar = isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex()
+    if not scalar and not isinstance(value, int | float | np.number):
+        came = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+        raise ValueError(f"expected a scalar loss for the term {name!r}, came {came}: take the mean of its squares")
+    return value.detach().reshape(()) if scalar else torch.tensor(float(value), dtype=torch.float64)

@@ -1,0 +1,1 @@
+"""Our trajectory from the training loops of other packages: a callback each."""
