@@ -7,11 +7,11 @@ READY := $(VENV)/.ready
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --retries 2 --constraint constraints.txt
 CPU_WHEELS := --extra-index-url https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test test-peers lint bench
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: ## make .venv with pinned packages; TORCH=cpu (default) or TORCH=cuda chooses the build of torch
 	@case "$(TORCH)" in ""|cpu|cuda) ;; *) echo "make setup: unknown TORCH=$(TORCH); expected cpu or cuda"; exit 2;; esac
@@ -39,6 +39,10 @@ demo: $(READY) ## run the demonstration into demo/ (replaces what an earlier one
 
 test: $(READY) ## run the tests and the examples in the docstrings
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 -q
+
+test-peers: $(READY) ## install DeepXDE, Lightning and PINA beside ours and run the tests of our callbacks in them
+	@$(PIP) --editable ".[dev,peers]"
+	@OMP_NUM_THREADS=1 DDE_BACKEND=pytorch $(RUN) -m pytest -n 2 -q tests/peers solvers/callbacks
 
 lint: $(READY) ## check style, docstrings and who imports whom
 	@$(RUN) -m ruff check .

@@ -26,3 +26,20 @@ def test_no_public_name_hides_behind_a_module(package):
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert answer.stdout.strip() == "[]", answer.stderr
+
+
+def test_every_module_imports_where_its_packages_are_there():
+    """The doctests of a module that does not import are skipped, for those that need packages of others: no other is."""
+    code = (
+        "import pkgutil, importlib, dynamics, solvers, analyses\n"
+        "for package in (dynamics, solvers, analyses):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        try: importlib.import_module(module.name)\n"
+        "        except ModuleNotFoundError as error: print(module.name, error.name)\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 0, answer.stderr
+    assert {line.split()[0] for line in answer.stdout.splitlines()} <= {
+        "solvers.callbacks.deepxde",
+        "solvers.callbacks.lightning",
+    }
