@@ -1,6 +1,6 @@
 """The cost of an attachment to somebody else's loop: a plain PINN in torch, Adam and L-BFGS, with and without it.
 
-Run as `python -m analyses.benchmarks.attaching [--quick] [--json FILE]`; about 6 minutes, 40 s with --quick.
+Run as `python -m analyses.benchmarks.attaching [--quick] [--json FILE]`; about 5 minutes, 2 with --quick.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ BOUNDARY = 200
 WIDTHS = (32, 32, 32)
 BLOCKS = 64
 RATE = 1e-3
+PIECES = 40
+"""Turns of each training."""
+
 MOST_ITERATIONS = 20
 """Of a step of L-BFGS."""
 
@@ -121,59 +124,91 @@ class Training:
             self.optimizer.step()
 
 
-def seconds_of(kind: str, dtype: torch.dtype, steps: int, path: Path | None, with_residuals: bool) -> float:
-    """Return the CPU time of a training.
+class Contender:
+    """One of the trainings that are compared, timed in pieces.
 
     Args:
         kind: of the optimizer.
         dtype: of everything.
-        steps: of the optimizer.
-        path: of the trajectory, or None.
+        path: of the trajectory, or None for the loop as it was.
         with_residuals: attach the residual too, for gradients of blocks.
-
-    Returns:
-        Seconds.
     """
-    training = Training(kind, dtype)
-    more = {"residuals": residual, "points": training.points, "blocks": BLOCKS} if with_residuals else {}
-    gc.collect()
-    gc.disable()
-    try:
+
+    def __init__(self, kind: str, dtype: torch.dtype, path: Path | None = None, with_residuals: bool = False):
+        self._training, self._stack, self._watched = Training(kind, dtype), ExitStack(), None
+        self._path, self._with_residuals = path, with_residuals
+        self.seconds = 0.0
+
+    def begin(self) -> None:
+        """Attach."""
+        if self._path is not None:
+            own = self._training
+            more = {"residuals": residual, "points": own.points, "blocks": BLOCKS} if self._with_residuals else {}
+            recorder = self._stack.enter_context(Recorder(self._path, overwrite=True))
+            self._watched = self._stack.enter_context(attach(recorder, own.optimizer, own.model, **more))
+
+    def steps(self, count: int) -> None:
+        """Make some steps.
+
+        Args:
+            count: of the optimizer.
+        """
+        for _ in range(count):
+            self._training.step(self._watched)
+
+    def timed(self, part: Callable[..., None], *arguments: int) -> None:
+        """Add the CPU time of a part.
+
+        Args:
+            part: to call.
+            *arguments: of the call.
+        """
         start = time.process_time()
-        with ExitStack() as stack:
-            watched = None
-            if path is not None:
-                recorder = stack.enter_context(Recorder(path, overwrite=True))
-                watched = stack.enter_context(attach(recorder, training.optimizer, training.model, **more))
-            for _ in range(steps):
-                training.step(watched)
-        return time.process_time() - start
-    finally:
-        gc.enable()
+        part(*arguments)
+        self.seconds += time.process_time() - start
+
+    def end(self) -> None:
+        """Detach and close."""
+        self._stack.close()
 
 
-def overheads(kind: str, dtype: torch.dtype, steps: int, pairs: int, folder: Path) -> dict[str, object]:
-    """Return the overhead of each way to attach, in pairs whose order alternates.
+def overheads(kind: str, dtype: torch.dtype, steps: int, folder: Path) -> dict[str, object]:
+    """Return the overhead of each way to attach: three trainings side by side, some steps of each in turn.
+
+    What else the machine does in that time slows all of them alike. Attaching, the first measurements, the last and
+    closing the file are part of it.
 
     Args:
         kind: of the optimizer.
         dtype: of everything.
         steps: of each training.
-        pairs: number.
         folder: for the trajectories.
 
     Returns:
-        Way -> overheads of all pairs and their median.
+        CPU seconds of each and the overheads.
     """
-    found: dict[str, list[float]] = {"three lines": [], "with residuals": []}
-    for number in range(pairs):
-        for way, rows in found.items():
-            times = {}
-            for recorded in (number % 2 == 0, number % 2 == 1):
-                path = folder / "run.h5" if recorded else None
-                times[recorded] = seconds_of(kind, dtype, steps, path, way == "with residuals")
-            rows.append(times[True] / times[False] - 1)
-    return {way: {"median": statistics.median(rows), "pairs": rows} for way, rows in found.items()}
+    contenders = {
+        "plain": Contender(kind, dtype),
+        "three lines": Contender(kind, dtype, folder / "three-lines.h5"),
+        "with residuals": Contender(kind, dtype, folder / "with-residuals.h5", with_residuals=True),
+    }
+    gc.collect()
+    gc.disable()
+    try:
+        for each in contenders.values():
+            each.timed(each.begin)
+        order = list(contenders.values())
+        for done in range(0, steps, steps // PIECES):
+            for each in order:
+                each.timed(each.steps, min(steps // PIECES, steps - done))
+            order = order[1:] + order[:1]
+        for each in contenders.values():
+            each.timed(each.end)
+    finally:
+        gc.enable()
+    seconds = {name: each.seconds for name, each in contenders.items()}
+    plain = seconds["plain"]
+    return {"seconds": seconds, **{name: took / plain - 1 for name, took in seconds.items() if name != "plain"}}
 
 
 def block_cost(dtype: torch.dtype, budget: float) -> dict[str, object]:
@@ -199,30 +234,30 @@ def block_cost(dtype: torch.dtype, budget: float) -> dict[str, object]:
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer steps and pairs: about 40 s.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer steps: about 2 minutes.")] = False,
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the results here.")] = None,  # noqa: UP045
 ) -> dict[str, object]:
     """Measure, print a table, and return the results.
 
     Args:
-        quick: fewer steps and pairs.
+        quick: fewer steps.
         json_file: where to keep the results.
 
     Returns:
-        Medians and every pair.
+        Times and overheads.
     """
     torch.set_num_threads(1)
     results: dict[str, object] = {"machine": describe_machine(), "points": POINTS, "widths": WIDTHS, "limits": LIMITS}
     lines = []
     with tempfile.TemporaryDirectory() as name:
-        seconds_of("adam", torch.float32, 3, Path(name) / "run.h5", True)
+        overheads("adam", torch.float32, PIECES, Path(name))
         for dtype in (torch.float32, torch.float64):
             precision = str(dtype).removeprefix("torch.")
-            for kind, steps in (("adam", 200 if quick else 1000), ("lbfgs", 10 if quick else 20)):
-                found = overheads(kind, dtype, steps, 1 if quick else 2, Path(name))
+            for kind, steps in (("adam", 200 if quick else 1000), ("lbfgs", 40)):
+                found = overheads(kind, dtype, steps, Path(name))
                 results[f"{kind}, {precision}"] = {"steps": steps, **found}
-                for way, row in found.items():
-                    lines.append((f"{kind}, {precision}, {way}, {steps} steps", f"{row['median']:+.1%}"))
+                for way in ("three lines", "with residuals"):
+                    lines.append((f"{kind}, {precision}, {way}, {steps} steps", f"{found[way]:+.1%}"))
             cost = block_cost(dtype, 4.0 if quick else 10.0)
             results[f"blocks, {precision}"] = cost
             for name_of, ratio in cost["ratios"].items():

@@ -11,16 +11,23 @@ from torch import Tensor, nn
 
 from dynamics.format import Stream
 from dynamics.recorder import Recorder
-from solvers.attaching.at_points import ResidualAt, checked_points, field_at
+from solvers.attaching.accepted import accepted
+from solvers.attaching.at_points import Solution, checked_points
 from solvers.attaching.attachment import Attachment, Silent
+from solvers.attaching.attention_at import AttentionAt, Rule
 from solvers.attaching.block_gradients import Residuals
+from solvers.attaching.coefficients import Coefficients, ModelAndCoefficients
 from solvers.attaching.described import describe_attached
+from solvers.attaching.from_loop import FromLoop
 from solvers.attaching.guard import Guard
-from solvers.attaching.layers import Chosen, layers_at
+from solvers.attaching.known_errors import KnownErrors
+from solvers.attaching.layers import Chosen
 from solvers.attaching.listener import Listener
 from solvers.attaching.log import log_of, opened
-from solvers.attaching.measurement import Measurement, cadences
+from solvers.attaching.measurement import Measurement, array, cadences
 from solvers.attaching.owned import OwnedParameters, is_compiled, original
+from solvers.attaching.planned import of_field, of_layers, of_points
+from solvers.attaching.uncompiled import uncompiled
 from solvers.attaching.untouched import untouched
 from solvers.attaching.writer import Writer
 from solvers.cadence import Cadence
@@ -39,6 +46,11 @@ def attach(
     every: Cadence | Mapping[str, Cadence] | None = None,
     activations: Chosen = None,
     scheduler: Any = None,
+    coefficients: Mapping[str, Tensor] | None = None,
+    solution: Solution | None = None,
+    attention: Callable[[], Tensor] | None = None,
+    attention_rule: Rule = None,
+    errors: Callable[[], Mapping[str, float]] | None = None,
     blocks: int = BLOCKS,
     first: int = 0,
     strict: bool = False,
@@ -66,8 +78,8 @@ def attach(
         optimizer: any; of each kind of wrapper, the one whose step() the loop calls.
         model: trained; compiled and data-parallel ones are measured by the module inside.
         residuals: (model, points) -> (n, equations), pure: gives /residuals, /homogeneity and, over blocks of the
-            points, /gradients (of the mean square residual alone, without the conditions). Call the model that is
-            passed.
+            points, /gradients (of the interior loss mean(r^2) alone, weighted as the attention says, without the
+            conditions). Call the model that is passed.
         terms: -> raw losses by name, evaluated now and then in place of `watched.terms(...)`.
         points: (n, axes), on the model's device and in its dtype. They are copied: changed in place later, they are
             measured as they were. They also give mean and standard deviation of the model's first output.
@@ -77,6 +89,18 @@ def attach(
         activations: names of modules, or a filter of names; None: the activation modules. At `points`, or without them
             in the loop's own passes, of which the largest counts.
         scheduler: its name is recorded; the rates are read from the optimizer in any case.
+        coefficients: unknown ones that the optimizer trains, by name: a row of /coefficients each step. What is known
+            of them goes into the recorder's `config`, as {"problem": {"coefficients": {"nu": {"low": 0.0}}}}.
+        solution: exact values of the model's first output at `points`, or a function of them: `rel_l2` and `max_error`
+            of the series, at the cadence "field".
+        attention: -> the present weights (n,) of `points`, asked for when a step begins: they join /residuals and
+            /homogeneity, and the loss of which /gradients are taken. As the raw loss of the interior tell the mean
+            square residual, and as its weight the ratio of the attention's loss to it.
+        attention_rule: a `ResidualBasedAttention`, or a dict for the file, whose "form" says how the weights stand in
+            the loss: "mean((lambda r)^2)", the default, or "mean(lambda r^2)", as of trained weights (SA-PINN).
+        errors: -> the latest `rel_l2`, `max_error` or both that the loop knows by itself, in place of `solution`: each
+            is taken into the row of the first step that begins with it. Asked at each step: have it look up, not
+            compute.
         blocks: of the gradients, fewer where there are fewer points.
         first: number of the first step, of a run that goes on.
         strict: raise what goes wrong with the recording.
@@ -86,7 +110,9 @@ def attach(
 
     Raises:
         ValueError: no open recorder; an optimizer that owns none of the model's parameters, or has an attachment;
-            points that are not (n, axes), not the model's device or dtype, or missing; residuals without a graph.
+            points that are not (n, axes), not the model's device or dtype, or missing; residuals without a graph; a
+            solution or attention that is not that of the points; a coefficient that is no tensor of one number, or is
+            not the optimizer's.
 
     Cost: 2 to 4 passes over the parameters a step; the measurements, at their cadences, about a step each.
 
@@ -109,38 +135,55 @@ def attach(
     if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
         return Silent()
     recorder = opened(recorder)
+    accepted(optimizer, model)
     listened, model = not is_compiled(model), original(model)
-    owned, when = OwnedParameters(optimizer, model), cadences(every)
-    if residuals is not None and points is None:
-        raise ValueError("expected points for the residuals, came none: pass points=, a tensor (n, axes)")
-    if blocks < 2:
-        raise ValueError(f"expected at least 2 blocks, came {blocks}: 64 is the default")
+    named = model if coefficients is None else ModelAndCoefficients(model, coefficients)
+    owned, when = OwnedParameters(optimizer, named), cadences(every)
+    given = {"residuals": residuals, "solution": solution, "attention": attention, "attention_rule": attention_rule}
+    _check(given, points, errors, blocks)
     names = {"names": owned.names}
     measured = [
         Measurement(
             "parameters",
-            lambda moment: {"value": owned.vector().cpu().numpy()},
+            lambda moment: {"value": array(owned.vector())},
             lambda: Stream("parameters", attrs=names),
         )
     ]
-    listener = None
+    listener = weights = None
     if points is not None:
         points = checked_points(points, model)
         raw = isinstance(every, Mapping) and "activations" in every
-        with untouched(model, owned.parameters):
-            measured.append(Measurement("field", lambda moment: field_at(model, points), None))
-            layers = layers_at(model, points, activations)
-            measured += [each for each in layers if raw or each.name != "activations"]
-            if residuals is not None:
-                measured += ResidualAt(residuals, model, points).measurements(owned, blocks)
+        with untouched(model, owned.parameters), uncompiled(model):
+            weights = None if attention is None else AttentionAt(attention, attention_rule, points)
+            measured += [of_field(model, points, solution), *of_layers(model, points, activations, raw)]
+            measured += of_points(owned, model, points, residuals, weights, blocks)
     elif listened:
         listener = Listener(model, activations)
+    trained = None if coefficients is None else Coefficients(coefficients, owned, recorder)
+    told = FromLoop(terms, None if errors is None else KnownErrors(errors), trained)
     log_of(recorder, first)
     guard = Guard(recorder, strict)
-    writer = Writer(recorder, model, owned, measured, when, terms, listener, _many(optimizer), guard)
+    writer = Writer(recorder, model, owned, measured, when, told, listener, _many(optimizer), guard)
     found = Attachment(recorder, optimizer, writer, listener, guard)
-    describe_attached(recorder, optimizer, model, points, scheduler)
+    describe_attached(recorder, optimizer, model, points, scheduler, weights)
     return found
+
+
+def _check(given: Mapping[str, object], points: Tensor | None, errors: object, blocks: int) -> None:
+    """Refuse arguments that do not go together."""
+    for name, value in given.items():
+        if value is not None and points is None:
+            raise ValueError(f"expected points for the {name}, came none: pass points=, a tensor (n, axes)")
+    if given["attention_rule"] is not None and given["attention"] is None:
+        raise ValueError(
+            "expected attention beside its rule, came none: pass attention=lambda: weights, (n,) of points"
+        )
+    if given["solution"] is not None and errors is not None:
+        raise ValueError("expected the solution or the errors, came both: pass solution= alone to have them computed")
+    if errors is not None and not callable(errors):
+        raise ValueError(f"expected errors as a function, came {type(errors).__name__}: write errors=lambda: latest")
+    if blocks < 2:
+        raise ValueError(f"expected at least 2 blocks, came {blocks}: 64 is the default")
 
 
 def _many(optimizer: torch.optim.Optimizer) -> bool:

@@ -23,7 +23,10 @@ _attached: WeakSet[torch.optim.Optimizer] = WeakSet()
 
 SERIES = "/series is"
 LISTENING = "/compression is"
-UNSEEN = "no step was seen, nothing is recorded: attach the optimizer whose step() the loop calls, before the loop"
+UNSEEN = (
+    "no step was seen, nothing is recorded: attach the optimizer whose step() the loop calls, before the loop, and "
+    "leave that call out of torch.compile"
+)
 
 
 class Silent:
@@ -41,16 +44,23 @@ class Silent:
         """Number of the step that comes next, or is under way."""
         return 0
 
-    def terms(self, *, weights: Mapping[str, Any] | None = None, **losses: Any) -> None:
+    def terms(
+        self, named: Mapping[str, Any] | None = None, /, *, weights: Mapping[str, Any] | None = None, **losses: Any
+    ) -> None:
         """Take in losses and forget them.
 
         Args:
+            named: losses by name.
             weights: by name.
             losses: by name.
         """
 
-    def detach(self) -> None:
-        """Do nothing."""
+    def detach(self, *, measure: bool = True) -> None:
+        """Do nothing.
+
+        Args:
+            measure: of no effect.
+        """
 
     def __enter__(self) -> Silent:
         return self
@@ -64,7 +74,7 @@ class Attachment(Silent):
 
     A row of the series is the state before its step, as `solvers.train` writes it: the loss there (of a closure, its
     first evaluation), the gradient that the optimizer got, the norm of the update that followed. The state after the
-    last step is a row of its own.
+    last step is a row of its own, where its loss is known without a new pass, or else its error.
 
     Args:
         recorder: open.
@@ -106,22 +116,32 @@ class Attachment(Silent):
         """Number of the step that comes next, or is under way."""
         return self._writer.step
 
-    def terms(self, *, weights: Mapping[str, Any] | None = None, **losses: Any) -> None:
+    def terms(
+        self, named: Mapping[str, Any] | None = None, /, *, weights: Mapping[str, Any] | None = None, **losses: Any
+    ) -> None:
         """Tell the unweighted losses of the step that comes, by name: before optimizer.step(), or in its closure.
 
         What is told several times before one step is taken for the parts of an accumulated gradient: the mean is
         recorded.
 
         Args:
+            named: losses by name, for names that are no identifiers.
             weights: of the terms in the loss, those not named 1; None where they are 1 or not known.
             losses: scalar tensors or numbers.
         """
         if self._handles:
-            self._guard.run(TERMS, self.step, self._writer.told.tell, losses, weights)
+            self._guard.run(TERMS, self.step, self._tell, named, losses, weights)
 
-    def detach(self) -> None:
-        """Remove every hook, and record the state after the last step; nothing happens the second time."""
-        self._end(measure=True)
+    def _tell(self, named: Mapping[str, Any] | None, losses: Mapping[str, Any], weights: Any) -> None:
+        self._writer.told.tell({**(named or {}), **losses}, weights)
+
+    def detach(self, *, measure: bool = True) -> None:
+        """Remove every hook, and record the state after the last step; nothing happens the second time.
+
+        Args:
+            measure: whether to; False where the next attachment's first step begins at that very state.
+        """
+        self._end(measure)
 
     def __enter__(self) -> Attachment:
         return self
@@ -149,6 +169,9 @@ class Attachment(Silent):
 
     def _before(self, optimizer: torch.optim.Optimizer, arguments: tuple, named: dict) -> tuple[tuple, dict] | None:
         """Begin a step; return the arguments with a closure that is heard."""
+        if torch.compiler.is_compiling():
+            # A compiled step(): what is traced here would become part of it.
+            return None
         frame = sys._getframe(1)
         if self._opener and _calls(frame, self._opener):
             # A class that calls its parent's step(): torch runs the hooks of both, the step is one.
@@ -166,11 +189,11 @@ class Attachment(Silent):
 
     def _see(self, returned: Any, fresh: bool) -> None:
         if self._under_way is not None:
-            self._guard.run("/evaluations is", self.step, self._writer.see, self._under_way, returned, fresh)
+            self._guard.run(SERIES, self.step, self._writer.see, self._under_way, returned, fresh)
 
     def _after(self, optimizer: torch.optim.Optimizer, arguments: tuple, named: dict) -> None:
         """End the step that this very call of step() began."""
-        if id(sys._getframe(1)) != self._opener:
+        if torch.compiler.is_compiling() or id(sys._getframe(1)) != self._opener:
             return
         self._opener = 0
         under_way, self._under_way = self._under_way, None

@@ -19,7 +19,7 @@ AGREEMENT = 1e-3
 
 
 class AttachedBlocks:
-    """Gradients g_b = d/dtheta mean_{i in b} |r_i|^2 of B fixed blocks of the points.
+    """Gradients g_b = d/dtheta mean_{i in b} w_i |r_i|^2 of B fixed blocks of the points, w constant.
 
     Tried in this order, the first of which agrees with the gradients of the first and the last block alone is kept:
     "stacked": parameters expanded to (B, ...), the model applied by `vmap`, one backward pass (residuals with
@@ -33,6 +33,7 @@ class AttachedBlocks:
         points: (n, axes), dealt to blocks at random; those that do not fill the last block are left out.
         blocks: number B; fewer where there are fewer points.
         seed: of the dealing; the global generator is left alone.
+        weigh: -> (n,) w, in the order of the points; None: 1. The way is chosen without it, since w may begin as zero.
 
     Raises:
         ValueError: fewer than 2 points.
@@ -48,15 +49,23 @@ class AttachedBlocks:
     """
 
     def __init__(
-        self, residuals: Residuals, model: nn.Module, names: Sequence[str], points: Tensor, blocks: int, seed: int = 0
+        self,
+        residuals: Residuals,
+        model: nn.Module,
+        names: Sequence[str],
+        points: Tensor,
+        blocks: int,
+        seed: int = 0,
+        weigh: Callable[[], Tensor] | None = None,
     ):
         if len(points) < 2:
             raise ValueError(f"expected at least 2 points for gradients of blocks, came {len(points)}: give more")
         self.residuals, self.model, self.names = residuals, model, list(names)
         self.blocks = min(blocks, len(points))
         self.block_size = len(points) // self.blocks
-        order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))
-        self._points = points.detach()[order[: self.blocks * self.block_size].to(points.device)]
+        order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed), device="cpu")
+        self._order = order[: self.blocks * self.block_size].to(points.device)
+        self._points, self._weigh = points.detach()[self._order], weigh
         self.way = ""
 
     @property
@@ -73,12 +82,19 @@ class AttachedBlocks:
         Raises:
             ValueError: no way gives them; the first reason is named.
         """
-        if self.way:
-            return getattr(self, f"_{self.way}")()
-        known = {row: self._alone(row) for row in (0, self.blocks - 1)}
+        if not self.way:
+            found = self._choose()
+            if self._weigh is None:
+                return found
+        weights = None if self._weigh is None else self._weigh()[self._order]
+        return getattr(self, f"_{self.way}")(weights)
+
+    def _choose(self) -> Tensor:
+        """Choose the way; return the gradients for w = 1."""
+        known = {row: self._alone(row, None) for row in (0, self.blocks - 1)}
         for way in ("stacked", "func", "loop"):
             try:
-                found = getattr(self, f"_{way}")()
+                found = getattr(self, f"_{way}")(None)
             except Exception:
                 # What a user's code raises under a transform is of any kind.
                 if way == "loop":
@@ -93,36 +109,43 @@ class AttachedBlocks:
         parameters = dict(self.model.named_parameters())
         return {name: parameters[name] for name in self.names}
 
-    def _rows(self, block: int) -> Tensor:
-        return self._points[block * self.block_size : (block + 1) * self.block_size]
+    def _of(self, block: int, values: Tensor) -> Tensor:
+        return values[block * self.block_size : (block + 1) * self.block_size]
 
-    def _alone(self, block: int) -> Tensor:
+    def _loss(self, residual: Tensor, count: int, weights: Tensor | None) -> Tensor:
+        squares = rows_of(residual, count).square()
+        squares = squares if weights is None else weights[:, None] * squares
+        return squares.sum() / self.block_size
+
+    def _alone(self, block: int, weights: Tensor | None) -> Tensor:
         selected = list(self._selected().values())
-        points = self._rows(block).clone().requires_grad_(True)
-        loss = rows_of(self.residuals(self.model, points), self.block_size).square().sum() / self.block_size
+        points = self._of(block, self._points).clone().requires_grad_(True)
+        own = None if weights is None else self._of(block, weights)
+        loss = self._loss(self.residuals(self.model, points), self.block_size, own)
         return flat(torch.autograd.grad(loss, selected, materialize_grads=True, allow_unused=True))
 
-    def _loop(self) -> Tensor:
-        return torch.stack([self._alone(block) for block in range(self.blocks)])
+    def _loop(self, weights: Tensor | None) -> Tensor:
+        return torch.stack([self._alone(block, weights) for block in range(self.blocks)])
 
-    def _stacked(self) -> Tensor:
+    def _stacked(self, weights: Tensor | None) -> Tensor:
         selected = self._selected()
         stacked = {n: p.detach().expand(self.blocks, *p.shape).requires_grad_(True) for n, p in selected.items()}
         points = self._points.clone().requires_grad_(True)
         residual = self.residuals(BlockedCalls(self.model, stacked, self.block_size), points)
-        loss = rows_of(residual, len(points)).square().sum() / self.block_size
+        loss = self._loss(residual, len(points), weights)
         own = torch.autograd.grad(loss, list(stacked.values()), materialize_grads=True, allow_unused=True)
         return torch.cat([part.reshape(self.blocks, -1) for part in own], dim=1)
 
-    def _func(self) -> Tensor:
+    def _func(self, weights: Tensor | None) -> Tensor:
         selected = {name: p.detach() for name, p in self._selected().items()}
 
-        def loss(values: dict[str, Tensor], points: Tensor) -> Tensor:
-            residual = self.residuals(Replaced(self.model, values), points)
-            return rows_of(residual, self.block_size).square().sum() / self.block_size
+        def loss(values: dict[str, Tensor], points: Tensor, own: Tensor | None) -> Tensor:
+            return self._loss(self.residuals(Replaced(self.model, values), points), self.block_size, own)
 
-        points = self._points.unflatten(0, (self.blocks, self.block_size))
-        own = vmap(grad(loss), in_dims=(None, 0), randomness="different")(selected, points)
+        sizes = self.blocks, self.block_size
+        dealt = None if weights is None else weights.unflatten(0, sizes)
+        in_dims = (None, 0, None if dealt is None else 0)
+        own = vmap(grad(loss), in_dims, randomness="different")(selected, self._points.unflatten(0, sizes), dealt)
         return torch.cat([own[name].reshape(self.blocks, -1) for name in selected], dim=1)
 
 

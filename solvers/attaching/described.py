@@ -9,14 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from dynamics.recorder import Recorder
-from solvers.attaching.at_points import box
+from solvers.attaching.attention_at import AttentionAt
+from solvers.attaching.spread import box
 from solvers.description import describe_network
 
 AXES = ("x", "y", "z")
 
 
 def describe_attached(
-    recorder: Recorder, optimizer: torch.optim.Optimizer, model: nn.Module, points: Tensor | None, scheduler: Any
+    recorder: Recorder,
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    points: Tensor | None,
+    scheduler: Any,
+    attention: AttentionAt | None = None,
 ) -> None:
     """Add model, optimizer and points to the file; what is there already stays.
 
@@ -26,6 +32,7 @@ def describe_attached(
         model: trained.
         points: (n, axes) of the measurements, or None.
         scheduler: of the rates, or None.
+        attention: in the loss, or None.
     """
     if recorder.committed:
         return
@@ -35,6 +42,7 @@ def describe_attached(
         "optimizer": f"{type(optimizer).__name__}({plain(optimizer.defaults)})",
         **({} if scheduler is None else {"scheduler": type(scheduler).__name__}),
         **({} if points is None else {"points": {"interior": len(points)}}),
+        **({} if attention is None else {"attention": attention.rule}),
     }
     attrs = {"dtype": str(parameter.dtype).removeprefix("torch."), "device": str(parameter.device)}
     try:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dynamics.compression import compress, extreme_share
 from dynamics.format import Stream
-from solvers.attaching.measurement import Measurement
+from solvers.attaching.measurement import Measurement, array
 from solvers.hidden_layers import HiddenLayers, Layer
 
 BINS = 30
@@ -81,7 +81,8 @@ class LayersAt:
         Returns:
             The streams compression and activations.
         """
-        index = torch.randperm(len(self._points), generator=torch.Generator().manual_seed(0))[:KEPT].sort().values
+        order = torch.randperm(len(self._points), generator=torch.Generator().manual_seed(0), device="cpu")
+        index = order[:KEPT].sort().values
 
         def measure(moment: object) -> Mapping[str, object]:
             found = self._layers(self._points, lambda layer: (layer.name, measures(layer)))
@@ -90,7 +91,7 @@ class LayersAt:
 
         def raw(moment: object) -> Mapping[str, object]:
             points = self._points[index.to(self._points.device)]
-            found = self._layers(points, lambda layer: (layer, layer.values.cpu().numpy().copy()))
+            found = self._layers(points, lambda layer: (layer, array(layer.values).copy()))
             self._kept = [layer for layer, _ in found]
             widest = max(values.shape[1] for _, values in found)
             filled = [np.pad(v, ((0, 0), (0, widest - v.shape[1])), constant_values=np.nan) for _, v in found]

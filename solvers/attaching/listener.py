@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from dynamics.format import Stream
 from solvers.attaching.layers import Chosen, declared, measures, module_names, table
@@ -33,20 +34,21 @@ class Listener:
     def __init__(self, model: nn.Module, chosen: Chosen):
         names = module_names(model, chosen)
         self._modules = {
-            name: module
+            module: name
             for name, module in model.named_modules()
             if (is_activation(module) if names is None else name in names)
         }
         self._handles: list = []
         self._heard: dict[str, Layer] = {}
         self._names: list[str] = []
+        self._failed: Exception | None = None
 
     def begin(self) -> None:
         """Listen from now on."""
         self.end()
         self._heard = {}
-        for name, module in self._modules.items():
-            self._handles.append(module.register_forward_hook(lambda *call, name=name: self._hear(name, *call)))
+        # One hook for all modules: one on a module would be copied, and pickled, with it.
+        self._handles.append(register_module_forward_hook(self._hear))
 
     def end(self) -> None:
         """Listen no more; nothing is left in the model."""
@@ -60,9 +62,11 @@ class Listener:
             By variable name; empty where nothing was heard.
 
         Raises:
-            ValueError: other layers than at first.
+            ValueError: other layers than at first, or activations that cannot be copied.
         """
         self.end()
+        if self._failed is not None:
+            raise ValueError(f"expected activations that can be copied: {self._failed}; pass points=") from self._failed
         heard, self._heard = list(self._heard.values()), {}
         names = [layer.name for layer in heard]
         if self._names and heard and names != self._names:
@@ -78,12 +82,22 @@ class Listener:
         """
         return declared(self._names, None)
 
-    def _hear(self, name: str, module: nn.Module, given: tuple, output: object) -> None:
+    def _hear(self, module: nn.Module, given: tuple, output: object) -> None:
+        name = self._modules.get(module)
+        if name is None:
+            return
+        try:
+            self._take(name, module, output)
+        except Exception as error:
+            # The pass is the user's: what a tensor of an unknown kind does to us is said when the measures are asked.
+            self._failed = error
+
+    def _take(self, name: str, module: nn.Module, output: object) -> None:
         if torch.compiler.is_compiling() or not isinstance(output, Tensor) or not output.ndim or not output.numel():
             return
         if torch._C._functorch.is_functorch_wrapped_tensor(output):
             return
         if name not in self._heard or len(self._heard[name].values) < len(output):
             # A copy: an activation may be changed in place by what follows.
-            values = output.detach().reshape(len(output), -1).clone()
+            values = output.detach().as_subclass(Tensor).reshape(len(output), -1).clone()
             self._heard[name] = Layer(name, values, *activation_range(module))

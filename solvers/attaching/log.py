@@ -29,6 +29,7 @@ class Log:
         evaluations: of the loss so far.
         terms: names of the recorded terms.
         declared: streams.
+        attrs: of the series.
 
     Example:
         >>> Log().step
@@ -39,6 +40,7 @@ class Log:
     evaluations: int = 0
     terms: list[str] = field(default_factory=list)
     declared: set[str] = field(default_factory=set)
+    attrs: dict[str, object] = field(default_factory=dict)
 
     def declare(self, recorder: Recorder, stream: Stream) -> None:
         """Declare a stream, once and where that is still possible.
@@ -71,7 +73,7 @@ class Log:
         coords: dict[str, object] = {"term": list(terms)} if terms else {}
         if groups > 1:
             named, coords = [*named, GROUP_RATE], {**coords, "group": groups}
-        self.declare(recorder, Stream("series", named, coords))
+        self.declare(recorder, Stream("series", named, coords, self.attrs))
 
 
 _logs: WeakKeyDictionary[Recorder, Log] = WeakKeyDictionary()

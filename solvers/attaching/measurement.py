@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from dynamics.format import Stream
 from solvers.cadence import Cadence, Every, Logarithmic
@@ -31,11 +35,13 @@ class Measurement:
         measure: moment -> values by variable name, at the present parameters; measurements of one moment, an object of
             its own, are given the same and may share what they compute.
         declare: -> the stream; asked after the first measurement. None: the values join the row of the series.
+        attrs: of the series, where the values join it.
     """
 
     name: str
     measure: Callable[[object], Mapping[str, object]]
     declare: Callable[[], Stream] | None
+    attrs: Mapping[str, object] = field(default_factory=dict)
 
 
 def cadences(every: Cadence | Mapping[str, Cadence] | None) -> dict[str, Cadence]:
@@ -63,3 +69,20 @@ def cadences(every: Cadence | Mapping[str, Cadence] | None) -> dict[str, Cadence
         if not callable(getattr(cadence, "due", None)):
             raise ValueError(f"expected a cadence for {name!r}, came {cadence!r}: write Every(10) or Logarithmic(30)")
     return {**CADENCES, **given}
+
+
+def array(values: Tensor) -> np.ndarray:
+    """Return a tensor as an array; numpy has no bfloat16, float32 holds its numbers.
+
+    Args:
+        values: on any device.
+
+    Returns:
+        The array.
+
+    Example:
+        >>> array(torch.tensor([1.5], dtype=torch.bfloat16)).dtype
+        dtype('float32')
+    """
+    values = values.detach()
+    return (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors
 
 
 def original(model: nn.Module) -> nn.Module:
@@ -74,9 +75,11 @@ class OwnedParameters:
             )
 
     def refresh(self) -> None:
-        """Look again at the optimizer's groups, which may have grown."""
+        """Look again at the optimizer's groups, which may have changed."""
         groups = self._optimizer.param_groups
-        if sum(len(group["params"]) for group in groups) == len(getattr(self, "parameters", ())):
+        held = [p for group in groups for p in group["params"]]
+        known = getattr(self, "parameters", [])
+        if len(held) == len(known) and all(a is b for a, b in zip(held, known, strict=True)):
             return
         placed = [
             (p, f"external.{number}.{place}")
@@ -139,9 +142,8 @@ class OwnedParameters:
         return any(now is not None and (now is not old or count != was) for (now, count), (old, was) in pairs)
 
 
-@torch.no_grad()
 def flat(tensors: Iterable[Tensor]) -> Tensor:
-    """Return tensors as one flat copy, complex ones as pairs.
+    """Return tensors as one flat copy without a graph, complex ones as pairs.
 
     Args:
         tensors: at least one, dense or sparse, on whatever devices.
@@ -153,22 +155,24 @@ def flat(tensors: Iterable[Tensor]) -> Tensor:
         >>> flat([torch.ones(2), torch.full((1, 1), 3.0)]).tolist()
         [1.0, 1.0, 3.0]
     """
-    parts = [
-        tensor.reshape(-1) if tensor.layout is torch.strided else tensor.to_dense().reshape(-1) for tensor in tensors
-    ]
+    parts = list(tensors)
     device = parts[0].device
-    if any(part.device != device or part.is_complex() for part in parts):
-        parts = [torch.view_as_real(part).reshape(-1) if part.is_complex() else part for part in parts]
-        parts = [part.to(device) for part in parts]
-    return torch.cat(parts)
+    with torch.no_grad():
+        if not all(part.layout is torch.strided and part.device == device and not part.is_complex() for part in parts):
+            parts = [part if part.layout is torch.strided else part.to_dense() for part in parts]
+            parts = [torch.view_as_real(part) if part.is_complex() else part for part in parts]
+            parts = [part.to(device) for part in parts]
+        # In one call: a ravel() each would cost three times the copy of a small network.
+        copy = _flatten_dense_tensors(parts)
+        # Of one tensor it is a view.
+        return copy if len(parts) > 1 else copy.clone()
 
 
-@torch.no_grad()
 def norm(vector: Tensor) -> Tensor:
     """Return the 2-norm, in float32 where the entries have less: half precision overflows at 65504.
 
     Args:
-        vector: (n,).
+        vector: (n,), without a graph.
 
     Returns:
         Scalar.
@@ -194,6 +198,7 @@ def numbers(*values: Tensor) -> list[float]:
         >>> numbers(torch.tensor(1.0), torch.tensor([2.0], dtype=torch.float64))
         [1.0, 2.0]
     """
-    if any(value.device != values[0].device for value in values):
-        return [float(value.detach()) for value in values]
+    device = values[0].device
+    if device.type == "cpu" or any(value.device != device for value in values):
+        return [value.item() for value in values]
     return torch.cat([value.detach().reshape(1) for value in values]).tolist()

@@ -30,8 +30,8 @@ class Terms:
     """
 
     def __init__(self):
-        self._told: list[dict[str, Tensor]] = []
-        self._weights: dict[str, Tensor] = {}
+        self._told: list[dict[str, Tensor | float]] = []
+        self._weights: dict[str, Tensor | float] = {}
         self.first_only = False
 
     def tell(self, losses: Mapping[str, Any], weights: Mapping[str, Any] | None = None) -> None:
@@ -80,15 +80,16 @@ class Terms:
             raise ValueError(
                 f"expected the terms told first, {', '.join(names)}, came {other[0]!r}: tell all at the first step"
             )
-        rows = [dict(zip(told, numbers(*told.values()), strict=True)) for told in self._told]
-        raw = np.mean([[row.get(name, math.nan) for name in names] for row in rows], axis=0)
-        weight = np.array([float(self._weights.get(name, 1.0)) for name in names])
-        total = float(sum(weight[names.index(name)] * raw[names.index(name)] for name in self.names))
+        rows = [_numbers(told) for told in self._told]
+        weights = _numbers(self._weights)
+        raw = {name: sum(row.get(name, math.nan) for row in rows) / len(rows) for name in names}
+        weight = {name: weights.get(name, 1.0) for name in names}
+        total = sum(weight[name] * raw[name] for name in self.names)
         if loss is None:
             known = {"loss": total}
         elif not self._weights and not math.isclose(total, loss, rel_tol=SAME):
-            weight = np.full(len(names), np.nan)
-        return {**known, "loss_raw": raw, "loss_weight": weight}
+            weight = dict.fromkeys(names, math.nan)
+        return {**known, "loss_raw": list(raw.values()), "loss_weight": list(weight.values())}
 
 
 def loss_of(returned: Any) -> Tensor | None:
@@ -112,9 +113,18 @@ def loss_of(returned: Any) -> Tensor | None:
     return torch.tensor(float(returned), dtype=torch.float64) if number else None
 
 
-def _scalar(name: str, value: Any) -> Tensor:
+def _scalar(name: str, value: Any) -> Tensor | float:
+    """Return a scalar as it is now: what the loop does to its tensor in place, such as `loss += other`, comes later."""
     scalar = isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex()
     if not scalar and not isinstance(value, int | float | np.number):
         came = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
         raise ValueError(f"expected a scalar loss for the term {name!r}, came {came}: take the mean of its squares")
-    return value.detach().reshape(()) if scalar else torch.tensor(float(value), dtype=torch.float64)
+    if not scalar:
+        return float(value)
+    return value.item() if value.device.type == "cpu" else value.detach().reshape(()).clone()
+
+
+def _numbers(told: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Return scalars as floats, waiting for a device once."""
+    away = {name: value for name, value in told.items() if isinstance(value, Tensor)}
+    return {**told, **dict(zip(away, numbers(*away.values()), strict=True))} if away else dict(told)

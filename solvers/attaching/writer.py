@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,20 +11,24 @@ from torch import nn
 
 from dynamics.format import Stream
 from dynamics.recorder import Recorder
+from solvers.attaching.from_loop import FromLoop
 from solvers.attaching.guard import Guard
 from solvers.attaching.listener import Listener
 from solvers.attaching.log import log_of
 from solvers.attaching.measurement import Measurement
 from solvers.attaching.owned import OwnedParameters, norm
+from solvers.attaching.series_rows import SeriesRows
 from solvers.attaching.step_under_way import StepUnderWay
 from solvers.attaching.terms import Terms
+from solvers.attaching.uncompiled import uncompiled
 from solvers.attaching.untouched import untouched
 from solvers.cadence import Cadence
 
 UNKNOWN = (
-    "the loss is not known, since optimizer.step() is called without a closure: call watched.terms(pde=loss_pde, ...) "
-    "(or watched.terms(loss=loss)) before optimizer.step(), or pass terms=; everything else is recorded"
+    "the loss is not known, since optimizer.step() has no closure that returns it: call watched.terms(pde=loss_pde, "
+    "...) (or watched.terms(loss=loss)) before optimizer.step(), or pass terms=; everything else is recorded"
 )
+EVALUATIONS = "/evaluations is"
 TERMS = "the terms of the loss are"
 
 
@@ -36,7 +41,7 @@ class Writer:
         owned: parameters of the optimizer.
         measurements: beside the steps.
         every: cadence of each.
-        asked: -> raw losses by name, or None.
+        asked: of the loop.
         listener: to the loop's own passes, or None.
         many: whether a step evaluates its closure several times.
         guard: of the attachment.
@@ -49,7 +54,7 @@ class Writer:
         owned: OwnedParameters,
         measurements: Sequence[Measurement],
         every: Mapping[str, Cadence],
-        asked: Callable[[], Mapping[str, Any]] | None,
+        asked: FromLoop,
         listener: Listener | None,
         many: bool,
         guard: Guard,
@@ -61,9 +66,13 @@ class Writer:
         self._last: tuple[StepUnderWay, float] | None = None
         self._rows: dict[str, Mapping[str, object]] = {}
         self._extra: dict[str, object] = {}
+        self._coefficients: Mapping[str, object] | None = None
+        self._series = SeriesRows(recorder, guard)
         if many:
             # Now, for a recorder that serves another optimizer first and has fixed its layout when this one begins.
-            self.log.declare(recorder, Stream("evaluations"))
+            guard.run(EVALUATIONS, self.step, self._declare_now, Stream("evaluations"))
+        if asked.coefficients is not None:
+            guard.run("/coefficients is", self.step, self._declare_now, asked.coefficients.stream)
 
     @property
     def step(self) -> int:
@@ -83,7 +92,8 @@ class Writer:
         under_way = StepUnderWay(self.step, self.owned, closure)
         self.told.first_only = closure
         self._shown, self._rows, self._extra = 0, {}, {}
-        if self._asked is not None and not self.told.names and self._due("terms"):
+        self._look_up()
+        if self._asked.terms is not None and not self.told.names and self._due("terms"):
             self._guard.run(TERMS, self.step, self._ask)
         self._measure(self._due)
         if not closure:
@@ -104,11 +114,14 @@ class Writer:
             self._hear_out()
         self._many = self._many or len(under_way.evaluations) > 1
         if self._many:
-            # At once: a step may be long, and its reader or a crash does not wait for its end.
-            self.log.declare(self._recorder, Stream("evaluations"))
-            for each in under_way.evaluations[self._shown :]:
-                self._recorder.record("evaluations", under_way.number, **vars(each))
-            self._shown = len(under_way.evaluations)
+            self._guard.run(EVALUATIONS, under_way.number, self._show, under_way)
+
+    def _show(self, under_way: StepUnderWay) -> None:
+        """Write the evaluations at once: a step may be long, and its reader or a crash does not wait for its end."""
+        self.log.declare(self._recorder, Stream("evaluations"))
+        for each in under_way.evaluations[self._shown :]:
+            self._recorder.record("evaluations", under_way.number, **vars(each))
+        self._shown = len(under_way.evaluations)
 
     def close(self, under_way: StepUnderWay) -> None:
         """Write a step that was made.
@@ -119,7 +132,7 @@ class Writer:
         if not under_way.evaluations:
             self.log.evaluations += 1
         told = self._tell(under_way.loss)
-        if "loss" not in told and not self.seen and self._asked is None:
+        if "loss" not in told and not self.seen and self._asked.terms is None:
             self._guard.say(UNKNOWN)
         row = under_way.row()
         self._last, self._loss = (under_way, row["update_norm"]), float(told.get("loss", self._loss))
@@ -142,21 +155,19 @@ class Writer:
     def finish(self) -> None:
         """Write the state after the last step: measurements, and the loss where it is known without a new pass."""
         under_way, update = self._last
-        number, self.told, self._rows, self._extra = self.step, Terms(), {}, {}
+        number, self._rows, self._extra = self.step, {}, {}
+        self._look_up()
         self.log.step += 1
-        if self._asked is not None:
+        # What was told after the last step is of the state that it left.
+        if self._asked.terms is not None and not self.told.names:
             self._guard.run(TERMS, number, self._ask)
         self._measure(lambda name: True)
         accepted = under_way.accepted(update) if under_way.loss is not None else None
-        row = self._tell(None if accepted is None else accepted.loss)
-        if row:
+        row = dict(self._tell(None if accepted is None else accepted.loss))
+        # Without its loss a state has a row for its errors: they are what a reader wants of the last one.
+        if row or "rel_l2" in self._extra or "max_error" in self._extra:
             state = {"parameter_norm": float(norm(self.owned.vector())), "evaluations": float(self.log.evaluations)}
-            row = {
-                **row,
-                **state,
-                **self._extra,
-                **({} if accepted is None else {"gradient_norm": accepted.gradient_norm}),
-            }
+            row |= {**state, **self._extra, **({} if accepted is None else {"gradient_norm": accepted.gradient_norm})}
         self._write(number, row, forced=True)
         loss = row.get("loss", self._loss)
         if not math.isfinite(loss):
@@ -166,9 +177,26 @@ class Writer:
         # The first step shows what each stream looks like, also where it is not due.
         return not self.seen or self._every[name].due(self.step)
 
+    def _declare_now(self, stream: Stream) -> None:
+        name, committed = stream.name, self._recorder.committed
+        if committed and name not in self.log.declared | set(committed) and not os.path.isdir(self._recorder.path):
+            raise ValueError(
+                f"the layout of {self._recorder.path} is fixed since its first rows: attach this optimizer before the "
+                "first step of the other one, both to the one recorder"
+            )
+        self.log.declare(self._recorder, stream)
+
+    def _look_up(self) -> None:
+        """Take in what the loop knows of the state that a row is about."""
+        self._coefficients = None
+        if self._asked.errors is not None:
+            self._extra |= self._guard.run("the errors are", self.step, self._asked.errors.new) or {}
+        if self._asked.coefficients is not None:
+            self._coefficients = self._guard.run("/coefficients is", self.step, self._asked.coefficients.row)
+
     def _ask(self) -> None:
         with untouched(self._model, self.owned.parameters):
-            self.told.tell(self._asked())
+            self.told.tell(self._asked.terms())
 
     def _tell(self, loss: float | None) -> Mapping[str, object]:
         told = self._guard.run(TERMS, self.step, self.told.told, self.log.terms or self.told.names, loss)
@@ -178,14 +206,15 @@ class Writer:
         wanted = [each for each in self._measurements if due(each.name)]
         if wanted:
             moment = object()
-            with untouched(self._model, self.owned.parameters):
+            with untouched(self._model, self.owned.parameters), uncompiled(self._model):
                 for each in wanted:
                     self._guard.run(f"/{each.name} is", self.step, self._take, each, moment)
 
     def _take(self, measurement: Measurement, moment: object) -> None:
         found = measurement.measure(moment)
         if found and measurement.declare is None:
-            self._extra = dict(found)
+            self._extra |= found
+            self.log.attrs |= measurement.attrs
         elif found:
             self.log.declare(self._recorder, measurement.declare())
             self._rows[measurement.name] = found
@@ -200,8 +229,10 @@ class Writer:
         for name, values in self._rows.items():
             if forced or self._every[name].due(number):
                 self._guard.run(f"/{name} is", number, self._record, name, number, values)
+        if self._coefficients is not None:
+            self._guard.run("/coefficients is", number, self._record, "coefficients", number, self._coefficients)
         if series and not self._guard.ended:
-            self._record("series", number, series)
+            self._series.write(number, series)
 
     def _record(self, name: str, number: int, values: Mapping[str, object]) -> None:
         self._recorder.record(name, number, **values)

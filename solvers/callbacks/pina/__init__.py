@@ -1,0 +1,1 @@
+"""What is special about the solvers of PINA, which Lightning trains."""
