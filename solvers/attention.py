@@ -43,7 +43,8 @@ class ResidualBasedAttention:
     Cost: five passes over n numbers an update.
 
     Example:
-        In any torch loop, weights in, weights out:
+        In any torch loop, weights in, weights out; `solvers.attach(..., points=x, attention=lambda: weights,
+        attention_rule=attention)` records them:
 
         >>> model, x = torch.nn.Linear(1, 1), torch.linspace(-1, 1, 5)[:, None]
         >>> attention, adam = ResidualBasedAttention(initialisation=2), torch.optim.Adam(model.parameters(), lr=0.1)

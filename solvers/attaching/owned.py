@@ -156,16 +156,21 @@ def flat(tensors: Iterable[Tensor]) -> Tensor:
         [1.0, 1.0, 3.0]
     """
     parts = list(tensors)
-    device = parts[0].device
     with torch.no_grad():
-        if not all(part.layout is torch.strided and part.device == device and not part.is_complex() for part in parts):
-            parts = [part if part.layout is torch.strided else part.to_dense() for part in parts]
-            parts = [torch.view_as_real(part) if part.is_complex() else part for part in parts]
-            parts = [part.to(device) for part in parts]
-        # In one call: a ravel() each would cost three times the copy of a small network.
-        copy = _flatten_dense_tensors(parts)
+        try:
+            # In one call: a ravel() each would cost three times the copy of a small network.
+            copy = _flatten_dense_tensors(parts)
+        except RuntimeError:
+            copy = _flatten_dense_tensors([_plain(part, parts[0].device) for part in parts])
+        if copy.is_complex():
+            copy = _flatten_dense_tensors([_plain(part, parts[0].device) for part in parts])
         # Of one tensor it is a view.
         return copy if len(parts) > 1 else copy.clone()
+
+
+def _plain(tensor: Tensor, device: torch.device) -> Tensor:
+    tensor = tensor if tensor.layout is torch.strided else tensor.to_dense()
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).to(device)
 
 
 def norm(vector: Tensor) -> Tensor:

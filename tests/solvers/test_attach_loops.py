@@ -11,6 +11,7 @@ from torch import nn
 
 from dynamics import Recorder, open_trajectory
 from solvers.attaching.attach import attach
+from solvers.attaching.owned import flat
 from solvers.cadence import Every
 
 X = torch.linspace(-1, 1, 16, dtype=torch.float64)[:, None]
@@ -368,3 +369,13 @@ def test_terms_told_after_the_last_step_are_those_of_the_last_state(tmp_path):
         assert found["series/loss_raw"].values[2].tolist() == [pde.item(), bc.item()]
         assert found["series/loss"].values[2] == pytest.approx((pde + 2 * bc).item(), rel=1e-14)
         assert np.isfinite(found["series/loss"]).all()
+
+
+def test_parameters_of_every_kind_as_one_vector():
+    real, sparse = torch.tensor([1.0, 2.0]), torch.tensor([[0.0, 3.0]]).to_sparse()
+    pair = torch.tensor([4.0 + 5.0j])
+    assert flat([real, sparse]).tolist() == [1, 2, 0, 3]
+    assert flat([real, pair]).tolist() == [1, 2, 4, 5] and flat([pair]).tolist() == [4, 5]
+    alone = torch.ones(2, 2)
+    assert flat([alone]).data_ptr() != alone.data_ptr()
+    assert flat([alone.half(), real]).dtype == torch.float32
