@@ -29,7 +29,7 @@ def test_no_public_name_hides_behind_a_module(package):
 
 
 def test_every_module_imports_where_its_packages_are_there():
-    """The doctests of a module that does not import are skipped, for those that need packages of others: no other is."""
+    """Where a module does not import its doctests are skipped: of those that need packages of others, of no other."""
     code = (
         "import pkgutil, importlib, dynamics, solvers, analyses\n"
         "for package in (dynamics, solvers, analyses):\n"

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from dynamics.coefficients import KnownCoefficient, known_coefficients
-from dynamics.diagnosis.descent import SHORTEST
 from dynamics.diagnosis.finding import Finding
+from dynamics.diagnosis.length import SHORTEST
 from dynamics.diagnosis.log import Log
 
 NEAR = 0.01

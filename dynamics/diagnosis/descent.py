@@ -1,4 +1,4 @@
-"""Findings about the descent: divergence, steps too large, layers without slope, a loss that stands or still falls."""
+"""Findings about the descent: divergence, steps too large, layers without slope."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from dynamics.diagnosis.equation import UNMET
 from dynamics.diagnosis.finding import Finding
-from dynamics.diagnosis.log import Log, late
+from dynamics.diagnosis.log import Log
 
 FIRST = 10
 LEAP = 0.05
@@ -19,15 +19,6 @@ WINDOW = 51
 
 SATURATED = 0.5
 """Share of a layer's activations at the ends of their range above which it hardly passes a gradient."""
-
-STANDING = 0.9
-"""Unweighted loss at the end over that at two thirds of the run, above which it stands still."""
-
-SHORTEST = 100
-"""Rows of the series below which a run is too short to be called stuck or unconverged."""
-
-HALF_WAY = 0.25
-"""Misfit, in mean squares, above which a term is less than half met."""
 
 
 def diverged(log: Log) -> Finding | None:
@@ -42,6 +33,7 @@ def diverged(log: Log) -> Finding | None:
     loss = log.array("series/loss")
     loss = loss if loss is not None else np.empty(0)
     row = first_bad(loss)
+    row = None if row is not None and _only_not_given(log, row) else row
     if row is None and log.status != "diverged":
         return None
     if row is None and len(loss) and not np.isfinite(loss[-1]):
@@ -64,6 +56,15 @@ def diverged(log: Log) -> Finding | None:
             message += f", learning rate {evidence['learning_rate']:.3g}"
         message += ")"
     return Finding("diverged", "problem", message, evidence, advice)
+
+
+def _only_not_given(log: Log, row: int) -> bool:
+    """Whether the row is the state after the last step of a loop that tells its loss before each step."""
+    update = log.array("series/update_norm")
+    errors = [log.last(name) for name in ("rel_l2", "max_error", "field_mean")]
+    known = any(error is not None and error[0] == log.last_step for error in errors)
+    last = row == len(log.steps) - 1 and log.status != "diverged"
+    return last and known and update is not None and len(update) > row and bool(np.isnan(update[row]))
 
 
 def first_bad(loss: np.ndarray) -> int | None:
@@ -101,22 +102,23 @@ def learning_rate_too_large(log: Log) -> Finding | None:
     Returns:
         A problem for the first sign, a warning for the second, or None. Optimizers with a line search are left out.
     """
-    if "evaluations" in log.tree or log.terms is None:
+    if log.terms is None or log.searched[:1].any():
         return None
+    free = np.flatnonzero(~log.searched)
     update, parameter, rates = (log.column(name) for name in ("update_norm", "parameter_norm", "learning_rate"))
     rate = float(rates[np.isfinite(rates)][0]) if rates is not None else None
     told = f" at learning rate {rate:.3g}" if rate is not None else ""
     advice = "lower the learning rate, some ten times at first, or warm it up"
     if update is not None and parameter is not None and (log.terms.misfit > UNMET).any():
         with np.errstate(divide="ignore", invalid="ignore"):
-            leap = (update / parameter)[:FIRST]
+            leap = (update / parameter)[free[:FIRST]]
         leap = leap[np.isfinite(leap)]
         if len(leap) >= FIRST // 2 and np.median(leap) > LEAP:
             worst = np.nanmax(log.terms.raw.sum(axis=1))
-            start = log.terms.raw[0].sum()
+            start, total = log.terms.raw[0].sum(), log.terms.total
             message = (
                 f"steps too large{told}: the first {len(leap)} updates changed the parameters by {np.median(leap):.0%} "
-                f"each (largest {leap.max():.0%}); the unweighted loss rose to {worst / start:.2g} times its start and "
+                f"each (largest {leap.max():.0%}); the {total} rose to {worst / start:.2g} times its start and "
                 f"is far from met at step {log.last_step}"
             )
             evidence = {
@@ -132,7 +134,7 @@ def learning_rate_too_large(log: Log) -> Finding | None:
 
 def _spiky(log: Log, told: str, rate: float | None, advice: str) -> Finding | None:
     total = log.terms.raw.sum(axis=1)
-    known = np.flatnonzero(np.isfinite(total) & (total > 0))
+    known = np.flatnonzero(np.isfinite(total) & (total > 0) & ~log.searched)
     if len(known) < 2 * WINDOW:
         return None
     level = np.log10(total[known])
@@ -146,8 +148,8 @@ def _spiky(log: Log, told: str, rate: float | None, advice: str) -> Finding | No
         return None
     largest = int(known[np.argmax(np.where(later, above, -np.inf))])
     message = (
-        f"spikes{told}: in the later half the unweighted loss jumps {len(starts)} times above {10**SPIKE:g} times its "
-        f"running median, most at step {log.steps[largest]}, to {total[largest]:.1e}"
+        f"spikes{told}: in the later half the {log.terms.total} jumps {len(starts)} times above {10**SPIKE:g} times "
+        f"its running median, most at step {log.steps[largest]}, to {total[largest]:.1e}"
     )
     evidence = {"spikes": len(starts), "largest_step": int(log.steps[largest]), "learning_rate": rate}
     return Finding("learning_rate_too_large", "warning", message, evidence, advice)
@@ -185,71 +187,9 @@ def saturated_layer(log: Log) -> Finding | None:
         "end": [float(end[i]) for i in which],
         "from_start": from_start,
     }
-    advice = "start from smaller weights (Xavier), scale the inputs to [-1, 1]" if from_start else "smaller steps"
-    return Finding("saturated_layer", "problem" if from_start and unmet else "warning", message, evidence, advice)
-
-
-def rising_loss(log: Log) -> Finding | None:
-    """Find an unweighted loss that ends above its start.
-
-    Attention and other weights let the weighted one rise on purpose.
-
-    Args:
-        log: of the run; needs the loss term by term.
-
-    Returns:
-        A warning, or None.
-    """
-    terms = log.terms
-    if terms is None or len(terms.raw) < 3 or not np.isfinite(terms.raw[[0, -1]]).all():
-        return None
-    total = terms.raw.sum(axis=1)
-    start, end = float(total[0]), float(late(total))
-    if not end > start:
-        return None
-    lowest = int(np.nanargmin(total))
-    message = (
-        f"the unweighted loss ended at {end:.2e}, above its start {start:.2e} "
-        f"(lowest {total[lowest]:.2e} at step {log.steps[lowest]})"
+    advice = (
+        "start from smaller weights (Xavier), scale the inputs to [-1, 1]"
+        if from_start
+        else "scale inputs and outputs to size 1, or take smaller steps"
     )
-    evidence = {"start": start, "end": end, "lowest": float(total[lowest]), "lowest_step": int(log.steps[lowest])}
-    return Finding("rising_loss", "warning", message, evidence, "lower the learning rate, or train longer")
-
-
-def unfinished(log: Log) -> Finding | None:
-    """Find a run that ends less than half way: stuck where its loss no longer falls, unconverged where it does.
-
-    Args:
-        log: of the run; needs the loss term by term; the gradient SNR is told where it was recorded.
-
-    Returns:
-        A problem named "stuck", a warning named "unconverged", or None.
-    """
-    terms = log.terms
-    if terms is None or len(terms.raw) < SHORTEST or not (terms.misfit > HALF_WAY).any():
-        return None
-    total = terms.raw.sum(axis=1)
-    before, end = float(late(total[: max(1, len(total) * 2 // 3)])), float(late(total))
-    worst = int(np.nanargmax(terms.misfit))
-    evidence = {"term": terms.names[worst], "misfit": float(terms.misfit[worst]), "loss": end, "loss_before": before}
-    state = f"at step {log.last_step} the term {terms.names[worst]} is at {terms.misfit[worst]:.2g} of its size"
-    if not end > STANDING * before:
-        message = f"{state}, and the unweighted loss still falls (from {before:.2e} to {end:.2e})"
-        return Finding("unconverged", "warning", message, evidence, "train longer")
-    told, snr = "", _snr(log)
-    if snr is not None:
-        evidence["snr"] = snr
-        told = f", the median gradient SNR {snr:.1e}"
-    message = f"{state}, and over the last third the unweighted loss stands ({before:.2e} to {end:.2e}){told}"
-    advice = "another start, weights or learning rate; a larger network where the solution has fine detail"
-    return Finding("stuck", "problem", message, evidence, advice)
-
-
-def _snr(log: Log) -> float | None:
-    """Median gradient SNR of the last logged steps, None where it is not known."""
-    mean, std = (log.array(f"gradients/{name}_norm_total") for name in ("mean", "std"))
-    if mean is None or std is None or mean.shape != std.shape or mean.ndim != 1:
-        return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        snr = float(late(mean / std)) if len(mean) else np.nan
-    return snr if np.isfinite(snr) else None
+    return Finding("saturated_layer", "problem" if from_start and unmet else "warning", message, evidence, advice)

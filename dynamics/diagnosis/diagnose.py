@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from dynamics.diagnosis import coefficients, descent, equation, floors, phase, solution
+from dynamics.diagnosis import coefficients, descent, equation, floors, phase, solution, standing, stopping
 from dynamics.diagnosis.finding import SEVERITIES, Finding
 from dynamics.diagnosis.log import Log
 
@@ -13,6 +13,7 @@ RULES = (
     equation.conflicting_terms,
     solution.trivial_solution,
     equation.wrong_equation,
+    equation.frozen_term,
     equation.neglected_term,
     coefficients.coefficient_at_bound,
     solution.overfitted_points,
@@ -21,10 +22,11 @@ RULES = (
     floors.operator_floor,
     descent.saturated_layer,
     descent.learning_rate_too_large,
+    standing.learning_rate_vanished,
     floors.rounding_floor,
-    floors.stopped_early,
-    descent.unfinished,
-    descent.rising_loss,
+    stopping.stopped_early,
+    standing.unfinished,
+    standing.rising_loss,
     coefficients.coefficient_drifting,
     phase.phase,
     phase.oscillating,
@@ -42,13 +44,15 @@ EXPLAINS = {
     "conflicting_terms": _POOR | {"neglected_term", "learning_rate_too_large"},
     "trivial_solution": _POOR | {"spurious_solution", "underdetermined"},
     "wrong_equation": _POOR | {"spurious_solution", "underdetermined"},
+    "frozen_term": _POOR | {"neglected_term", "conflicting_terms", "spurious_solution", "underdetermined"},
     "neglected_term": _POOR | {"spurious_solution", "underdetermined"},
     "coefficient_at_bound": {"spurious_solution", "underdetermined", "stuck"},
     "overfitted_points": {"spurious_solution", "underdetermined"},
     "underdetermined": {"spurious_solution"},
     "operator_floor": _POOR | {"rounding_floor", "stopped_early", "conflicting_terms", "neglected_term"},
-    "saturated_layer": _POOR | {"overfitted_points", "conflicting_terms"},
+    "saturated_layer": _POOR | {"neglected_term", "overfitted_points", "conflicting_terms"},
     "learning_rate_too_large": _POOR | {"saturated_layer", "conflicting_terms"},
+    "learning_rate_vanished": _POOR | {"rounding_floor"},
     "rounding_floor": {"stopped_early"},
     "stuck": {"rising_loss"},
     "unconverged": {"coefficient_drifting"},

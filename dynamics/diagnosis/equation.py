@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from dynamics.diagnosis.finding import Finding
-from dynamics.diagnosis.log import Log, Terms, late
+from dynamics.diagnosis.late import late
+from dynamics.diagnosis.length import long_enough
+from dynamics.diagnosis.log import Log
+from dynamics.diagnosis.terms import Terms
 from dynamics.gram import cosines
 
 WRONG = 0.05
@@ -24,6 +27,15 @@ FLAT = 0.9
 
 UNHEARD = 1e-3
 """Weight of a term, at full size, over that of the heaviest, below which the loss does not hear it."""
+
+LEAST_ROWS = 20
+"""Rows below which terms that are judged by their own values are not yet at odds or unheard."""
+
+FROZEN = 1e-6
+"""Largest change of a term over its size, below which it does not depend on the parameters; ..."""
+
+MOVED = 0.1
+"""... others fell by this share of theirs."""
 
 WORSE = 10.0
 """How many times worse met an unheard term must be than the one that is heard."""
@@ -69,7 +81,7 @@ def conflicting_terms(log: Log) -> Finding | None:
     if terms is None or len(terms.names) < 2:
         return None
     misfit = terms.misfit
-    unmet = np.flatnonzero(misfit > UNMET)
+    unmet = np.flatnonzero((misfit > UNMET) & terms.own_size)
     gram = log.array("gradients/term_gram")
     if gram is not None and gram.ndim == 3 and len(gram) and gram.shape[1:] == (len(terms.names),) * 2:
         pair, evidence = _cancelling(late(gram), unmet)
@@ -101,16 +113,48 @@ def _cancelling(gram: np.ndarray, unmet: np.ndarray) -> tuple[tuple[int, int] | 
 
 def _held(terms: Terms, unmet: np.ndarray) -> tuple[int, int] | None:
     middle = late(terms.raw[: max(1, len(terms.raw) // 2)])
-    flat = [int(i) for i in unmet if late(terms.raw)[i] > FLAT * middle[i]]
+    flat = [int(i) for i in unmet if late(terms.raw, terms.end)[i] > FLAT * middle[i]]
     met = bool((terms.misfit < UNMET).any())
-    return (flat[0], flat[1]) if len(flat) >= 2 and met and len(terms.raw) >= 20 else None
+    return (flat[0], flat[1]) if len(flat) >= 2 and met and len(terms.raw) >= LEAST_ROWS else None
+
+
+def frozen_term(log: Log) -> Finding | None:
+    """Find terms that keep one value from the first row to the last while others fall.
+
+    Args:
+        log: of the run; needs the loss term by term.
+
+    Returns:
+        A problem, or None.
+    """
+    terms = log.terms
+    if terms is None or len(terms.names) < 2 or len(terms.raw) < LEAST_ROWS or not np.isfinite(terms.raw).all():
+        return None
+    low, high = terms.raw.min(axis=0), terms.raw.max(axis=0)
+    frozen = np.flatnonzero((high - low <= FROZEN * high) & (low > 0))
+    falling = late(terms.raw, terms.end) < (1 - MOVED) * terms.raw[0]
+    if not len(frozen) or not falling.any():
+        return None
+    values = {terms.names[i]: float(terms.raw[-1, i]) for i in frozen}
+    told = " and ".join(f"{name} = {value:.6g}" for name, value in values.items())
+    message = (
+        f"a term of the loss does not move: {told} from step {log.steps[0]} to {log.last_step}, while "
+        f"{' and '.join(terms.names[i] for i in np.flatnonzero(falling))} fell: it does not depend on what is trained"
+    )
+    advice = (
+        f"look how {' and '.join(values)} is computed: at the trained network's own output, without detach() or "
+        "no_grad(), at points where the network is not fixed by an output transform"
+    )
+    return Finding("frozen_term", "problem", message, {"frozen": values, "last_step": log.last_step}, advice)
 
 
 def neglected_term(log: Log) -> Finding | None:
     """Find terms that stay unmet because they hardly count in the loss.
 
     A term of weight w and scale s can add w s to the loss. A small share of the loss is no fault of a term that has
-    been met, and no fault of the weights as long as the heaviest term is not met either.
+    been met, and no fault of the weights as long as the heaviest term is not met either. Where no reference tells a
+    term's size, the run must be long enough, and a term that began far below its later values is left out unless the
+    solution's own size is known.
 
     Args:
         log: of the run; needs the loss term by term, and its weights.
@@ -121,7 +165,11 @@ def neglected_term(log: Log) -> Finding | None:
     terms = log.terms
     if terms is None or len(terms.names) < 2 or not np.isfinite(terms.weight).any():
         return None
-    misfit, reach = terms.misfit, late(terms.weight) * terms.scale
+    misfit, reach = terms.misfit, late(terms.weight, terms.end) * terms.scale
+    if not np.isfinite(terms.wrong).any() and not long_enough(log):
+        return None
+    # What a term of no size of its own could add is not known either.
+    reach = np.where(terms.own_size, reach, 0.0)
     if not np.isfinite(reach).all() or not reach.max() > 0:
         return None
     heaviest = int(np.argmax(reach))
@@ -129,7 +177,7 @@ def neglected_term(log: Log) -> Finding | None:
     unheard = [
         i
         for i in range(len(heard))
-        if heard[i] < UNHEARD and misfit[i] > UNMET and misfit[i] > WORSE * misfit[heaviest]
+        if terms.own_size[i] and heard[i] < UNHEARD and misfit[i] > UNMET and misfit[i] > WORSE * misfit[heaviest]
     ]
     if not unheard:
         return None

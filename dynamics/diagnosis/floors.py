@@ -1,12 +1,13 @@
-"""Findings about floors: what differences, rounding, the optimizer's own tests and the reference cannot go below."""
+"""Findings about floors: what differences, rounding and the reference cannot go below."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dynamics.diagnosis.finding import Finding
+from dynamics.diagnosis.late import late
 from dynamics.diagnosis.log import Log
-from dynamics.diagnosis.solution import MET
+from dynamics.diagnosis.stopping import rounded_search
 
 OPERATOR_SHARE = 0.1
 """Interior loss with the operator's derivatives over that with exact ones, below which a discrete system is fitted."""
@@ -22,10 +23,10 @@ DISCRETE_FACTOR = 2.0
 
 REFERENCE_FACTOR = 3.0
 ROUNDING_FACTOR = 100.0
-COARSE = 1e-10
-"""Unit round-off above which a loss is rounded coarsely enough to end a line search: float32 and below."""
-
 LEAST_ROWS = 5
+
+GONE = 1e-3
+"""Learning rate over its largest below which it is the rate that makes updates small."""
 
 
 def operator_floor(log: Log) -> Finding | None:
@@ -100,12 +101,14 @@ def rounding_floor(log: Log) -> Finding | None:
     Returns:
         A warning, or None.
     """
-    return _lost_updates(log) or _rounded_search(log)
+    return _lost_updates(log) or rounded_search(log)
 
 
 def _lost_updates(log: Log) -> Finding | None:
     update, parameter, precision = log.column("update_norm"), log.column("parameter_norm"), log.precision
     if update is None or parameter is None or precision is None:
+        return None
+    if _another_cause(log):
         return None
     rows = max(LEAST_ROWS, len(update) // 10)
     update, parameter = update[-rows:], parameter[-rows:]
@@ -124,44 +127,15 @@ def _lost_updates(log: Log) -> Finding | None:
     return Finding("rounding_floor", "warning", message, evidence, "stop here, or go on in a higher precision")
 
 
-def _rounded_search(log: Log) -> Finding | None:
-    precision = log.precision
-    if precision is None or not precision[1] > COARSE or not log.reason or "gradient below" in log.reason:
-        return None
-    if "evaluations" not in log.tree or log.status != "complete":
-        return None
-    loss = log.column("loss")
-    evidence = {"step": log.last_step, "epsilon": precision[1], "reason": log.reason}
-    told = ""
-    if loss is not None:
-        evidence["loss"] = float(loss[np.isfinite(loss)][-1])
-        told = f", loss {evidence['loss']:.1e}"
-    message = (
-        f"the line search ended in rounding at step {log.last_step}{told} ({log.reason}): {precision[0]} resolves "
-        f"{precision[1]:.1e} of the loss, and the gradient had not vanished"
-    )
-    return Finding("rounding_floor", "warning", message, evidence, "go on in float64 from here")
-
-
-def stopped_early(log: Log) -> Finding | None:
-    """Find an optimizer that ended by another of its tests than a small gradient.
-
-    Args:
-        log: of the run; needs why it stopped.
-
-    Returns:
-        A warning where some term is not met, otherwise an info, or None.
-    """
-    if log.status != "complete" or not log.reason or "gradient below" in log.reason or "evaluations" not in log.tree:
-        return None
-    known = log.terms.misfit[np.isfinite(log.terms.misfit)] if log.terms is not None else []
-    misfit = float(max(known, default=np.nan))
-    message = f"the optimizer stopped at step {log.last_step} for another reason than convergence: {log.reason}"
-    if np.isfinite(misfit):
-        message += f"; the worst term is at {misfit:.1e} of its size (mean squares)"
-    evidence = {"step": log.last_step, "reason": log.reason, "misfit": misfit}
-    advice = "lower that tolerance, restart the optimizer from here, or change to another one"
-    return Finding("stopped_early", "warning" if misfit > MET else "info", message, evidence, advice)
+def _another_cause(log: Log) -> bool:
+    """Whether the updates end as small as they are by a search that its own test ended, or by the learning rate."""
+    epsilon = log.precision[1]
+    if log.search is not None and log.search.ended() and not log.search.rounded(epsilon):
+        return True
+    rates = log.column("learning_rate")
+    if rates is None or log.searched.any():
+        return False
+    return bool(late(rates) < GONE * np.nanmax(rates))
 
 
 def least_squares_floor(log: Log) -> Finding | None:

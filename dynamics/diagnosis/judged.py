@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
-from dynamics.diagnosis.descent import SHORTEST
+from dynamics.diagnosis.length import SHORTEST, long_enough
 from dynamics.diagnosis.log import Log
 
 NEEDED = {
-    "stuck and unconverged runs": "series/loss_raw",
+    "stuck and unconverged runs": "series/loss",
     "phases of training": "gradients/mean_norm_total",
     "conflicting terms": "gradients/term_gram",
     "too few points": "series/held_out_loss",
     "trivial solutions": "series/field_std",
     "wrong equations and missing conditions": "reference/residual",
     "saturated layers": "compression/extreme",
+    "neglected terms": "series/loss_weight",
+    "small losses of wrong solutions": "series/rel_l2",
 }
 """What a rule looks for, and the variable that it cannot do without."""
+
+GIVE = {
+    "stuck and unconverged runs": "tell the loss, watched.terms(...) or terms=",
+    "neglected terms": "tell the terms with their weights, watched.terms(weights=..., ...)",
+    "small losses of wrong solutions": "solution= or errors=",
+    "phases of training": "residuals= and points=",
+    "trivial solutions": "points=",
+    "saturated layers": "points=, or activations= where they are not found",
+}
+"""What `solvers.attach` must be given for it."""
 
 
 def not_judged(trajectory: xr.DataTree) -> dict[str, str]:
@@ -36,7 +49,16 @@ def not_judged(trajectory: xr.DataTree) -> dict[str, str]:
     rows = len(log.steps)
     if rows == 1 and "spectra" in trajectory:
         return {}
-    missing = {what: f"no {name}" for what, name in NEEDED.items() if log.array(name) is None}
-    if 0 < rows < SHORTEST and "stuck and unconverged runs" not in missing:
+    missing = {what: f"no {name}" for what, name in NEEDED.items() if not _known(log, name)}
+    if log.attached:
+        missing |= {what: f"{why}: {GIVE[what]}" for what, why in missing.items() if what in GIVE}
+    if rows > 0 and not long_enough(log) and "stuck and unconverged runs" not in missing:
         missing["stuck and unconverged runs"] = f"{rows} steps, {SHORTEST} are needed"
     return missing
+
+
+def _known(log: Log, name: str) -> bool:
+    values = log.array(name)
+    # Weights that a loop did not tell are there and NaN.
+    # So is the share of extreme activations of layers whose range is not known.
+    return values is not None and (not name.startswith(("series/", "compression/")) or bool(np.isfinite(values).any()))

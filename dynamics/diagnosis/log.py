@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import xarray as xr
 
 from dynamics.configuration import section
+from dynamics.diagnosis.late import LEAST_LATE, end_by_evaluations, usual
+from dynamics.diagnosis.search import Search, last_search
+from dynamics.diagnosis.terms import Terms, scales
 from dynamics.trajectory import TrajectoryError, require
-
-LATE_SHARE = 20
-"""The end of a run is its last twentieth, ..."""
-
-LEAST_LATE = 5
-"""... and five rows at least."""
 
 EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 
-
-@dataclass(frozen=True)
-class Terms:
-    """The loss, term by term.
-
-    Args:
-        names: of the terms, the interior first where there is one.
-        raw: (rows, terms) unweighted mean squares.
-        weight: (rows, terms) effective weights; NaN where they were not recorded.
-        scale: (terms,) mean square of the largest part of each residual on the reference solution; the value at the
-            start, or the median of the first tenth of the run if that is larger, where no reference was recorded.
-        wrong: (terms,) mean square that the reference solution leaves in each residual; NaN where unknown.
-
-    Example:
-        >>> one = np.ones((4, 1))
-        >>> Terms(["interior"], 2 * one, one, np.array([4.0]), np.array([0.0])).misfit.tolist()
-        [0.5]
-    """
-
-    names: list[str]
-    raw: np.ndarray
-    weight: np.ndarray
-    scale: np.ndarray
-    wrong: np.ndarray
-
-    @property
-    def misfit(self) -> np.ndarray:
-        """Unweighted mean square at the end over the scale, (terms,): 1 where nothing of a term is met."""
-        end = late(self.raw)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(end == 0, 0.0, end / self.scale)
+LOSSES = {"loss_raw": "unweighted loss", "loss_weighted": "loss"}
+"""Where the terms are, and what their sum is: weighted ones by weights that are not known, which do not change."""
 
 
 class Log:
@@ -143,8 +110,8 @@ class Log:
 
     @property
     def reason(self) -> str:
-        """Why the run ended, "" where that is not known."""
-        return self._root("stop_reason")
+        """Why the run ended, as it says or as its last search tells; "" where that is not known."""
+        return self._root("stop_reason") or (self.search.ended() if self.search is not None else "")
 
     def _root(self, name: str) -> str:
         if name in self.tree.attrs:
@@ -168,46 +135,73 @@ class Log:
         """
         return section(self.tree, name)
 
+    @property
+    def attached(self) -> bool:
+        """Whether the run is of a loop that is not ours: `solvers.attach` knows of no operator."""
+        return bool(self.section("optimizer")) and not self.section("operator")
+
     @cached_property
     def terms(self) -> Terms | None:
-        """The loss term by term, None where it was not recorded so."""
-        raw = self.array("series/loss_raw")
-        if raw is None or raw.ndim != 2 or not len(raw) or "term" not in self.tree["series/loss_raw"].coords:
-            return None
-        variable = self.tree["series/loss_raw"]
+        """The loss term by term; as one where only the whole was recorded; None where it was not."""
+        found = next((name for name in LOSSES if self._has_terms(f"series/{name}")), None)
+        if found is None:
+            loss = self.column("loss")
+            return None if loss is None else self._sized(["loss"], loss[:, None], "loss")
+        variable = self.tree[f"series/{found}"]
+        raw = self.array(f"series/{found}")
         raw = raw if variable.dims[1] == "term" else raw.T
-        names = self.labels("series/loss_raw", "term")
+        return self._sized(self.labels(f"series/{found}", "term"), raw, LOSSES[found])
+
+    def _has_terms(self, name: str) -> bool:
+        raw = self.array(name)
+        return raw is not None and raw.ndim == 2 and len(raw) > 0 and "term" in self.tree[name].coords
+
+    def _sized(self, names: list[str], raw: np.ndarray, total: str) -> Terms:
         weight = self.array("series/loss_weight")
         weight = weight if weight is not None and weight.shape == raw.shape else np.full(raw.shape, np.nan)
-        early = np.where(np.isfinite(raw), raw, 0.0)[: max(1, len(raw) // 10)]
-        scale = np.maximum(early[0], np.median(early, axis=0))
+        scale, sized = scales(raw, self.field)
         known, wrong = (self._reference(name, names) for name in ("scale", "residual"))
-        return Terms(names, raw, weight, np.where(np.isfinite(known) & (known > 0), known, scale), wrong)
+        given = np.isfinite(known) & (known > 0)
+        # Terms that the loop tells before each step are not known after the last one.
+        end = self.end + int(len(raw) >= LEAST_LATE and not np.isfinite(raw[-1]).any())
+        return Terms(names, raw, weight, np.where(given, known, scale), wrong, sized | given, end, total)
+
+    @property
+    def field(self) -> float:
+        """Largest mean square of the solution's first output in the run, NaN where it was not recorded."""
+        mean, spread = self.column("field_mean"), self.column("field_std")
+        return float("nan") if mean is None or spread is None else float(np.nanmax(mean**2 + spread**2))
+
+    @cached_property
+    def end(self) -> int:
+        """Rows of the series that are the end of the run."""
+        spent = self.array("series/evaluations")
+        known = spent is not None and spent.ndim == 1 and len(spent) == len(self.steps)
+        return end_by_evaluations(spent) if known else usual(len(self.steps))
+
+    @cached_property
+    def searched(self) -> np.ndarray:
+        """Which rows of the series are of an optimizer that chooses its steps by a search, (rows,)."""
+        step = self.array("evaluations/step")
+        if step is None or self.array("evaluations/loss") is None:
+            return np.full(len(self.steps), self.array("evaluations/loss") is not None)
+        return np.isin(self.steps, step)
+
+    @cached_property
+    def search(self) -> Search | None:
+        """The last step of such an optimizer, None where the run did not end with one or it was not recorded."""
+        step, loss, gradient = (self.array(f"evaluations/{name}") for name in ("step", "loss", "gradient_norm"))
+        if step is None or loss is None or not self.searched[-2:].any():
+            return None
+        return last_search(
+            step, loss, gradient, str(self.section("optimizer").get("name", "")) if self.attached else ""
+        )
 
     def _reference(self, name: str, terms: list[str]) -> np.ndarray:
         values = self.array(f"reference/{name}")
         if values is None or not len(values) or values.shape[1:] != (len(terms),):
             return np.full(len(terms), np.nan)
         return values[0]
-
-
-def late(values: np.ndarray) -> np.ndarray:
-    """Return the median over the end of a run, without what is not known.
-
-    Args:
-        values: (rows, ...), rows in the order of the steps.
-
-    Returns:
-        (...) medians; NaN where nothing is finite.
-
-    Example:
-        >>> float(late(np.array([9.0, 9.0, 1.0, 2.0, np.nan, 3.0, 100.0])))
-        2.5
-    """
-    rows = values[-max(LEAST_LATE, len(values) // LATE_SHARE) :]
-    known = np.isfinite(rows)
-    filled = np.ma.masked_array(rows, ~known)
-    return np.ma.filled(np.ma.median(filled, axis=0).astype(np.float64), np.nan)
 
 
 def text(value) -> str:

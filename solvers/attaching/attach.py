@@ -67,7 +67,7 @@ def attach(
     has several (L-BFGS). No number of the training changes: gradients, random numbers, modes and buffers are left, or
     put back, as they are. A step that an AMP scaler skips is none; infinite gradients are recorded as such. Of a
     closure that calls no backward the gradient norm is NaN. All attachments to one recorder count the same steps: give
-    an L-BFGS phase its own beside Adam's, before the loop. Of a distributed training the first process records; in the
+    an L-BFGS phase its own, beside Adam's or behind it. Of a distributed training the first process records; in the
     others `recorder` may be None.
 
     What goes wrong with the recording (a full disk, a closed file, user code that fails) is said once in a warning; the
@@ -86,8 +86,8 @@ def attach(
         every: one cadence of all, or by stream (terms, parameters, field, compression, activations, residuals,
             homogeneity, gradients); the first and the last state are measured in any case. /activations, the raw
             ones, are recorded only where named here, and at points only.
-        activations: names of modules, or a filter of names; None: the activation modules. At `points`, or without them
-            in the loop's own passes, of which the largest counts.
+        activations: names of modules, or a filter of names; None: the activation modules. At 1,024 of the `points`, or
+            without them in the loop's own passes, of which the largest counts.
         scheduler: its name is recorded; the rates are read from the optimizer in any case.
         coefficients: unknown ones that the optimizer trains, by name: a row of /coefficients each step. What is known
             of them goes into the recorder's `config`, as {"problem": {"coefficients": {"nu": {"low": 0.0}}}}.

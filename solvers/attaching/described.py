@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dynamics.recorder import Recorder
 from solvers.attaching.attention_at import AttentionAt
+from solvers.attaching.log import log_of
 from solvers.attaching.spread import box
 from solvers.description import describe_network
 
@@ -39,11 +40,11 @@ def describe_attached(
     parameter = next(model.parameters())
     config = {
         "network": describe_network(model),
-        "optimizer": f"{type(optimizer).__name__}({plain(optimizer.defaults)})",
         **({} if scheduler is None else {"scheduler": type(scheduler).__name__}),
         **({} if points is None else {"points": {"interior": len(points)}}),
         **({} if attention is None else {"attention": attention.rule}),
     }
+    log_of(recorder).optimizers.append(f"{type(optimizer).__name__}({plain(optimizer.defaults)})")
     attrs = {"dtype": str(parameter.dtype).removeprefix("torch."), "device": str(parameter.device)}
     try:
         recorder.configure(config, attrs)

@@ -15,8 +15,8 @@ from solvers.hidden_layers import HiddenLayers, Layer
 
 BINS = 30
 VARIABLES = ("saturation", "row_entropy", "neuron_entropy", "extreme")
-KEPT = 256
-"""Points whose raw activations are recorded."""
+MOST, KEPT = 1024, 256
+"""Points at which layers are measured, and those whose raw activations are recorded, at most: drawn once."""
 
 Chosen = Sequence[str] | Callable[[str], bool] | None
 """Names of modules, a function that chooses them by name, or None: the activation modules."""
@@ -49,7 +49,7 @@ def module_names(model: nn.Module, chosen: Chosen) -> list[str] | None:
 
 
 class LayersAt:
-    """The hidden layers at fixed points.
+    """The hidden layers at fixed points, at most 1,024 of those given.
 
     Args:
         model: trained.
@@ -63,7 +63,10 @@ class LayersAt:
     """
 
     def __init__(self, model: nn.Module, points: Tensor, chosen: Chosen):
-        self._layers, self._points = HiddenLayers(model, module_names(model, chosen)), points
+        self._layers = HiddenLayers(model, module_names(model, chosen))
+        self._order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0), device="cpu")
+        self._points = points[self._order[:MOST].sort().values.to(points.device)]
+        self._all = points
         self._names: list[str] = []
         self._kept: list[Layer] = []
 
@@ -81,8 +84,7 @@ class LayersAt:
         Returns:
             The streams compression and activations.
         """
-        order = torch.randperm(len(self._points), generator=torch.Generator().manual_seed(0), device="cpu")
-        index = order[:KEPT].sort().values
+        index = self._order[:KEPT].sort().values
 
         def measure(moment: object) -> Mapping[str, object]:
             found = self._layers(self._points, lambda layer: (layer.name, measures(layer)))
@@ -90,7 +92,7 @@ class LayersAt:
             return table([values for _, values in found])
 
         def raw(moment: object) -> Mapping[str, object]:
-            points = self._points[index.to(self._points.device)]
+            points = self._all[index.to(self._all.device)]
             found = self._layers(points, lambda layer: (layer, array(layer.values).copy()))
             self._kept = [layer for layer, _ in found]
             widest = max(values.shape[1] for _, values in found)

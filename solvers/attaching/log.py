@@ -30,6 +30,7 @@ class Log:
         terms: names of the recorded terms.
         declared: streams.
         attrs: of the series.
+        optimizers: attached before the first row, as the configuration names them.
 
     Example:
         >>> Log().step
@@ -41,6 +42,7 @@ class Log:
     terms: list[str] = field(default_factory=list)
     declared: set[str] = field(default_factory=set)
     attrs: dict[str, object] = field(default_factory=dict)
+    optimizers: list[str] = field(default_factory=list)
 
     def declare(self, recorder: Recorder, stream: Stream) -> None:
         """Declare a stream, once and where that is still possible.
@@ -67,6 +69,8 @@ class Log:
             groups: of parameters; one has no rates of its own.
             loss: whether it is known.
         """
+        if self.optimizers and "series" not in self.declared:
+            self._configure(recorder)
         self.terms = self.terms or list(terms)
         names = [name for name in SERIES if loss or name != "loss"]
         named = [KNOWN["series"][name] for name in (*names, *(("loss_raw", "loss_weight") if terms else ()))]
@@ -74,6 +78,13 @@ class Log:
         if groups > 1:
             named, coords = [*named, GROUP_RATE], {**coords, "group": groups}
         self.declare(recorder, Stream("series", named, coords, self.attrs))
+
+    def _configure(self, recorder: Recorder) -> None:
+        try:
+            recorder.configure({"optimizer": ", then ".join(self.optimizers)})
+        except ValueError:
+            # The layout is fixed by rows of the user's own.
+            pass
 
 
 _logs: WeakKeyDictionary[Recorder, Log] = WeakKeyDictionary()

@@ -71,6 +71,9 @@ class Writer:
         if many:
             # Now, for a recorder that serves another optimizer first and has fixed its layout when this one begins.
             guard.run(EVALUATIONS, self.step, self._declare_now, Stream("evaluations"))
+        else:
+            # An L-BFGS may be attached behind this optimizer's last step.
+            self.log.declare(recorder, Stream("evaluations"))
         if asked.coefficients is not None:
             guard.run("/coefficients is", self.step, self._declare_now, asked.coefficients.stream)
 
@@ -181,8 +184,7 @@ class Writer:
         name, committed = stream.name, self._recorder.committed
         if committed and name not in self.log.declared | set(committed) and not os.path.isdir(self._recorder.path):
             raise ValueError(
-                f"the layout of {self._recorder.path} is fixed since its first rows: attach this optimizer before the "
-                "first step of the other one, both to the one recorder"
+                f"the layout of {self._recorder.path} is fixed since its first rows: attach before rows are recorded"
             )
         self.log.declare(self._recorder, stream)
 

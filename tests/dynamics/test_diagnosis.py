@@ -10,7 +10,8 @@ import xarray as xr
 from dynamics import diagnosis
 from dynamics.diagnosis import SEVERITIES, Finding, diagnose, not_judged
 from dynamics.diagnosis.diagnose import EXPLAINS
-from dynamics.diagnosis.log import Log, late
+from dynamics.diagnosis.late import late
+from dynamics.diagnosis.log import Log
 from dynamics.phases import detect_phases
 
 STEP = np.unique(np.geomspace(1, 2e4, 500).round()).astype(int)
@@ -184,6 +185,7 @@ def test_terms_at_odds_without_their_gradients():
 
 def test_a_neglected_term():
     raw = np.column_stack([FALLING, np.full(ROWS, 0.2)])
+    raw[0, 1] = 0.21
     finding = only(run(raw, {"reference": reference()}, weight=(1.0, 5e-4)))
     assert (finding.name, finding.severity) == ("neglected_term", "problem")
     assert finding.evidence["neglected"] == ["boundary"] and finding.evidence["term"] == "interior"
@@ -194,8 +196,145 @@ def test_a_neglected_term():
     assert silent.evidence["heard"]["boundary"] == 0 and silent.advice == "give boundary a weight"
     assert diagnose(run(raw, {"reference": reference()}, weight=(1.0, 2e-3))) == (), "heard well enough"
     assert diagnose(run(raw / [1, 5], {"reference": reference()}, weight=(1.0, 5e-4))) == (), "met well enough"
-    unmet = np.column_stack([np.where(STEP < 9000, 0.2, 0.1), np.full(ROWS, 0.2)])
+    unmet = np.column_stack([np.where(STEP < 9000, 0.2, 0.1), raw[:, 1]])
     assert diagnose(run(unmet, {"reference": reference()}, weight=(1.0, 5e-4))) == (), "nothing is met yet"
+
+
+def test_a_term_without_a_size_of_its_own_is_not_called_neglected():
+    """As in logs of other packages: no reference, an equation without source that a fresh network nearly solves."""
+    rising = np.column_stack([np.minimum(1e-5 * np.sqrt(STEP), 1e-3), FALLING])
+    assert diagnose(run(rising, weight=(1.0, 100.0))) == (), "the equation rises while the condition is learnt"
+    standing = np.column_stack([FALLING, np.where(STEP < 100, 1e-3, 0.1)])
+    assert diagnose(run(standing, weight=(1.0, 5e-4))) == (), "a condition that may be as small as that"
+    field = {"field_mean": np.where(STEP < 100, 0.0, 0.1), "field_std": 0.3}
+    finding = only(run(standing, weight=(1.0, 5e-4), **field))
+    assert (finding.name, finding.severity) == ("neglected_term", "problem"), "the mean square of its solution is 0.1"
+    assert finding.evidence["neglected"] == ["boundary"] and finding.evidence["misfit"]["boundary"] == pytest.approx(1)
+    assert diagnose(run(rising, weight=(1.0, 100.0), **field)) == (), "0.001 of the solution's size"
+    tiny = np.column_stack([FALLING, np.where(STEP % 2, 1e-6, 2e-6)])
+    assert diagnose(run(tiny, weight=(1.0, 1.0), **field)) == (), "it begins near zero, and stays there"
+    assert names(run(tiny, weight=(1.0, 1.0))) == [("neglected_term", "problem")], "nothing tells that it is small"
+    falling = np.column_stack([FALLING, np.where(STEP < 100, 0.7, 0.5)])
+    assert names(run(falling, weight=(1.0, 5e-4))) == [("neglected_term", "problem")], "its start is its size"
+    assert diagnose(run(falling[:99], weight=(1.0, 5e-4))) == (), "too few rows"
+    three = np.column_stack([falling, np.where(STEP < 100, 1e-6, 1e-3)])
+    three[:, 0] = np.geomspace(1.0, 0.1, ROWS)
+    of_three = {"terms": ("interior", "boundary", "initial"), "weight": (1.0, 5e-4, 1e6)}
+    assert "neglected_term" not in [name for name, _ in names(run(three, **of_three))], (
+        "the heaviest has no size either"
+    )
+
+
+def test_a_frozen_term():
+    raw = np.column_stack([FALLING, np.full(ROWS, 0.2)])
+    finding = only(run(raw))
+    assert (finding.name, finding.severity) == ("frozen_term", "problem")
+    assert finding.evidence["frozen"] == {"boundary": 0.2} and "boundary = 0.2" in finding.message
+    assert diagnose(run(raw * [1, 0])) == (), "met exactly"
+    assert "frozen_term" not in [name for name, _ in names(run(np.full((ROWS, 2), 0.2)))], "nothing moves"
+    raw[7, 1] *= 1 + 1e-5
+    assert "frozen_term" not in [name for name, _ in names(run(raw))]
+
+
+def test_a_learning_rate_that_vanished():
+    rate = 1e-2 * 0.5 ** np.arange(ROWS)
+    level = np.maximum(np.exp(-np.arange(ROWS) / 5), 0.3)
+    finding = only(run(np.outer(level, [1.0, 1.0]), learning_rate=rate))
+    assert (finding.name, finding.severity) == ("learning_rate_vanished", "problem")
+    assert finding.evidence["step"] == STEP[10] and finding.evidence["misfit"] == pytest.approx(0.3)
+    less, met = (np.outer(np.maximum(level - 0.3, floor), [1.0, 1.0]) for floor in (0.02, 0.002))
+    assert names(run(less, learning_rate=rate)) == [("learning_rate_vanished", "warning")]
+    assert names(run(less, learning_rate=rate, rel_l2=0.5)) == [("learning_rate_vanished", "problem")]
+    assert diagnose(run(met, learning_rate=rate)) == (), "met all the same"
+    assert names(run(np.outer(level, [1.0, 1.0]), learning_rate=1e-2)) == [("stuck", "problem")]
+    late_cut = np.where(np.arange(ROWS) < 0.8 * ROWS, 1e-2, 1e-6)
+    assert names(run(np.outer(level, [1.0, 1.0]), learning_rate=late_cut)) == [("stuck", "problem")]
+    falling = np.maximum(np.exp(-np.arange(ROWS) / 300), 0.3)
+    late_cut = run(np.outer(falling, [1.0, 1.0]), learning_rate=np.where(np.arange(ROWS) < 400, 1e-2, 1e-6))
+    assert "learning_rate_vanished" not in [name for name, _ in names(late_cut)], "the last fifth"
+    stood = run(np.outer(level, [1.0, 1.0]), learning_rate=np.where(np.arange(ROWS) < 200, 1e-2, 1e-6))
+    assert names(stood) == [("stuck", "problem")], "it stood before"
+    still = {"update_norm": 1e-20, "parameter_norm": 1.0}
+    assert diagnose(run(met, learning_rate=rate, **still)) == (), "the rate makes the updates small, no rounding"
+
+
+FOREIGN = {"optimizer": "LBFGS(lr=1, max_iter=500, max_eval=625, tolerance_grad=1e-07, tolerance_change=1e-09)"}
+
+
+def searched(loss, gradient=0.1):
+    data = {
+        name: ("evaluation", np.broadcast_to(values, len(loss)))
+        for name, values in {"loss": loss, "gradient_norm": gradient, "step": np.zeros(len(loss), int)}.items()
+    }
+    return {"evaluations": xr.Dataset(data, {"evaluation": np.arange(len(loss))})}
+
+
+def test_why_a_search_of_another_loop_ended():
+    raw, falling = [[1.0, 1.0], [1e-4, 1e-4]], np.geomspace(2, 2e-4, 40)
+    rattling = falling.copy()
+    rattling[-12:] = 2e-4 * (1 + 1e-5 * (-1.0) ** np.arange(12))
+    ended = run(raw, searched(rattling), config=FOREIGN, dtype="float32", evaluations=[40.0, 40.0])
+    finding = only(ended)
+    assert (finding.name, finding.severity) == ("rounding_floor", "warning")
+    assert "no step that lowers the loss, after 40 evaluations" in finding.message
+    ended.attrs["dtype"] = "float64"
+    assert names(ended) == [("stopped_early", "info")]
+    slow = 2e-4 + 1e-9 * np.arange(40)[::-1] ** 2
+    finding = only(run(raw, searched(slow), config=FOREIGN, dtype="float64"))
+    assert finding.name == "stopped_early" and "near tolerance_change = 1e-09 after 40 eval" in finding.message
+    assert names(run(raw, searched(slow), config=FOREIGN, dtype="float32", evaluations=40.0)) == [
+        ("stopped_early", "info")
+    ]
+    assert diagnose(run(raw, searched(falling, 1e-8), config=FOREIGN)) == (), "the gradient vanished"
+    assert diagnose(run(raw, searched(np.geomspace(2, 2e-4, 600)), config=FOREIGN)) == (), "iterations used up"
+    assert diagnose(run(raw, searched(slow), config=FOREIGN | {"operator": {"name": "ours"}})) == (), "it tells itself"
+    unmet = run([[1.0, 1.0], [0.9, 0.9]], searched(rattling), config=FOREIGN, dtype="float32", evaluations=40.0)
+    assert ("rounding_floor", "problem") in names(unmet)
+
+
+def test_adam_before_a_search_is_judged_by_its_own_steps():
+    rows = searched(np.geomspace(2, 2e-4, 600))
+    rows["evaluations"]["step"] = ("evaluation", np.full(600, STEP[-1]))
+    leaping = {"update_norm": np.where(STEP < 50, 2.0, 1e-6), "parameter_norm": 10.0, "learning_rate": 0.3}
+    assert names(run(UNMET, rows, **leaping))[0] == ("learning_rate_too_large", "problem")
+    empty = {"evaluations": xr.Dataset({}, {"evaluation": np.arange(0)})}
+    assert names(run(UNMET, empty, **leaping))[0] == ("learning_rate_too_large", "problem"), "declared, never used"
+
+
+def test_the_end_of_a_run_is_what_its_last_evaluations_reached():
+    raw = np.outer(np.where(np.arange(ROWS) < ROWS - 3, 0.9, 1e-6), [1.0, 1.0])
+    assert names(run(raw))[0][0] in ("stuck", "unconverged")
+    many = np.concatenate([np.arange(1.0, ROWS - 9), ROWS - 10 + 100 * np.arange(1.0, 11)])
+    assert diagnose(run(raw, evaluations=many)) == (), "three steps of L-BFGS, half of all evaluations"
+
+
+def test_the_state_after_the_last_step_may_have_no_loss():
+    raw = np.outer(FALLING, [1.0, 1.0])
+    raw[-1] = np.nan
+    update = np.where(np.arange(ROWS) < ROWS - 1, 1e-3, np.nan)
+    assert diagnose(run(raw, update_norm=update, parameter_norm=10.0, rel_l2=0.01)) == ()
+    assert names(run(raw, update_norm=1e-3, parameter_norm=10.0, rel_l2=0.01)) == [("diverged", "problem")]
+    assert names(run(raw, update_norm=update, rel_l2=0.01, status="diverged")) == [("diverged", "problem")]
+
+
+def test_an_error_of_a_state_long_left_is_none():
+    raw = np.outer(np.where(STEP < 100, 1.0, 1e-6), [1.0, 1.0])
+    assert diagnose(run(raw, rel_l2=np.where(STEP < 50, 1.0, np.nan))) == (), "measured once, at the start"
+    assert names(run(raw, rel_l2=np.where(STEP < 500, 1.0, np.nan))) == [("spurious_solution", "problem")]
+
+
+def test_a_run_that_only_has_its_loss():
+    tree = xr.DataTree.from_dict({"series": xr.Dataset({"loss": ("step", np.full(ROWS, 0.3))}, {"step": STEP})})
+    finding = only(tree)
+    assert (finding.name, finding.severity) == ("stuck", "problem") and "the loss stands" in finding.message
+    weighted = xr.Dataset(
+        {"loss_weighted": (("step", "term"), np.full((ROWS, 2), 0.3))}, {"step": STEP, "term": [*"ab"]}
+    )
+    assert names(xr.DataTree.from_dict({"series": weighted})) == [("stuck", "problem")]
+    sparse = run(np.full((25, 2), 0.3))
+    assert diagnose(sparse) == ()
+    sparse["series"] = xr.DataTree(sparse["series"].to_dataset().assign_coords(step=50 * np.arange(25)))
+    assert names(sparse) == [("stuck", "problem")], "25 rows of 1200 steps"
 
 
 def test_a_trivial_solution():
@@ -527,6 +666,13 @@ def test_what_was_not_recorded_is_said_to_be_not_judged():
     assert not_judged(run(**HEALTHY))["saturated layers"] == "no compression/extreme"
     short = run(np.outer(FALLING[:30], [1.0, 1.0]))
     assert not_judged(short)["stuck and unconverged runs"] == "30 steps, 100 are needed"
+    foreign = not_judged(run(weight=(np.nan, np.nan), config=FOREIGN))
+    assert (
+        foreign["trivial solutions"] == "no series/field_std: points=" and "watched.terms" in foreign["neglected terms"]
+    )
+    assert not_judged(run())["trivial solutions"] == "no series/field_std"
+    unknown = layers([np.nan, np.nan], [np.nan, np.nan])
+    assert "saturated layers" in not_judged(run(groups=unknown))
 
 
 @pytest.mark.parametrize(("config", "told"), [({}, "attention"), ({"attention": {"gamma": 0.999}}, None)])

@@ -114,7 +114,7 @@ def test_deepxde_sample_alone_tells_its_losses_from_its_metrics():
     assert "metric_1" in tree["series"] and "metric_2" not in tree["series"]
     notes = " ".join(tree.attrs["notes"])
     assert "3 losses and 1 metrics" in notes and "pass weights=" in notes and "times" in notes
-    assert "stuck and unconverged runs (no series/loss_raw)" in missing(tree)["diagnose"]
+    assert "neglected terms (no series/loss_weight)" in missing(tree)["diagnose"]
 
 
 def test_lightning_sample():

@@ -278,7 +278,9 @@ def test_what_was_told_is_what_the_loss_was_then(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["run.h5", "run.segments"])
-def test_an_lbfgs_that_is_attached_too_late_loses_its_evaluations_alone(tmp_path, name):
+@pytest.mark.parametrize("own", [False, True], ids=["attached", "own rows"])
+def test_an_lbfgs_that_is_attached_behind_other_rows(tmp_path, name, own):
+    """Behind another attachment all is recorded; behind rows of the user's own its evaluations are lost, alone."""
     model = network()
     adam, lbfgs = torch.optim.Adam(model.parameters()), torch.optim.LBFGS(model.parameters(), max_iter=4)
     kept = []
@@ -294,20 +296,23 @@ def test_an_lbfgs_that_is_attached_too_late_loses_its_evaluations_alone(tmp_path
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         with Recorder(tmp_path / name, commit_every=0.0) as recorder:
-            with attach(recorder, adam, model) as watched:
-                loop(model, adam, watched, steps=3)
+            for step in range(3 if own else 0):
+                recorder.record("mine", step, number=1.0)
+            if not own:
+                with attach(recorder, adam, model) as watched:
+                    loop(model, adam, watched, steps=3)
             with attach(recorder, lbfgs, model):
                 for _ in range(3):
                     firsts.append(len(kept))
                     lbfgs.step(closure)
     messages = [str(each.message) for each in said]
     with open_trajectory(tmp_path / name) as found:
-        losses_seen = found["series/loss"].values[3:6]
-        if name.endswith("segments"):
+        losses_seen = found["series/loss"].values[-3:]
+        if not own or name.endswith("segments"):
             assert not messages and found["evaluations/loss"].values.tolist() == kept
         else:
-            assert len(messages) == 1 and "attach this optimizer before the first step of the other" in messages[0]
-            assert "/evaluations is not recorded" in messages[0] and "evaluations" not in found
+            assert "/evaluations is not recorded" in messages[0] and "attach before rows are recorded" in messages[0]
+            assert "evaluations" not in found and not any("/series" in message for message in messages)
     assert losses_seen.tolist() == [kept[first] for first in firsts]
 
 
