@@ -53,7 +53,7 @@ bench: $(READY) ## measure everything, over four hours; results in analyses/benc
 	@$(RUN) -m analyses.benchmarks.recording --json analyses/benchmarks/recording.json
 	@OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.derivatives --json analyses/benchmarks/derivatives.json \
 	  --figure analyses/figures/derivatives.png
-	@for name in block_gradients corrupted crashes drivers failures full_disks large optimizers problems profiles quasi_newton \
+	@for name in attaching block_gradients corrupted crashes drivers failures full_disks large optimizers problems profiles quasi_newton \
 	  random_features rbf_fd readers recoveries resumes self_scaled spectra tall trusted; do \
 	  OMP_NUM_THREADS=1 $(RUN) -m analyses.benchmarks.$$name --json analyses/benchmarks/$$name.json || exit 1; \
 	done

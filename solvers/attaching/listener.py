@@ -67,7 +67,7 @@ class Listener:
         self.end()
         if self._failed is not None:
             raise ValueError(f"expected activations that can be copied: {self._failed}; pass points=") from self._failed
-        heard, self._heard = list(self._heard.values()), {}
+        heard, self._heard = [self._heard[name] for name in self._modules.values() if name in self._heard], {}
         names = [layer.name for layer in heard]
         if self._names and heard and names != self._names:
             raise ValueError(f"expected passes through the layers {self._names}, as at first, came {names}")

@@ -175,6 +175,11 @@ def test_weights_that_are_not_logged_are_not_made_up_and_terms_can_be_chosen(tmp
     np.testing.assert_allclose(found.loss_raw.values @ [1, 10], found.loss, rtol=1e-5)
     fit(Sines(), TrajectoryCallback(tmp_path / "chosen.h5", terms=["size"]))
     assert read(tmp_path / "chosen.h5")["series"].term.values.astype(str).tolist() == ["size"]
+    weights = {"bc_loss": 10.0, "pde_loss": 1.0}
+    fit(Sines(weight=10.0), TrajectoryCallback(tmp_path / "told.h5", terms=weights, strict=True))
+    told = read(tmp_path / "told.h5")["series"]
+    assert (told.loss_weight.values == [10, 1]).all() and told.term.values.astype(str).tolist() == list(weights)
+    np.testing.assert_allclose((told.loss_raw * told.loss_weight).sum("term"), told.loss, rtol=1e-6)
 
 
 def test_a_term_that_a_step_does_not_log_is_not_known_there(tmp_path):

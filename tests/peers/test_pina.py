@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*litlogger.*"),
 ]
 
+from lightning.pytorch.callbacks import Callback  # noqa: E402
 from pina import Condition, LabelTensor, Trainer  # noqa: E402
 from pina.callback import R3Refinement, SwitchOptimizer  # noqa: E402
 from pina.domain import CartesianDomain  # noqa: E402
@@ -226,7 +227,8 @@ def test_no_number_changes_and_terms_add_up_to_the_loss(tmp_path, name):
     total = (series.loss_raw * series.loss_weight).sum("term")
     np.testing.assert_allclose(total, series.loss, rtol=2e-6)
     assert np.isfinite(series.gradient_norm).all() and np.isfinite(series.update_norm).all()
-    assert ("evaluations" in found) == (name == "lbfgs")
+    evaluated = found["evaluations"].step.size if "evaluations" in found else 0
+    assert (evaluated > 0) == (name == "lbfgs")
     assert ("residuals" in found) == (name != "data")
     assert float(found["series"].field_std[0]) > 0
 
@@ -334,10 +336,21 @@ def test_networks_that_read_labels_and_systems_of_equations(tmp_path):
     )
 
 
-def test_optimizers_that_change_on_the_way(tmp_path):
-    def switched(*callbacks, late=False):
-        switch = SwitchOptimizer([lbfgs()], 4)
-        return solved(PINN, Membrane, *callbacks, then=[switch])
+class Asking(Callback):
+    """Has a callback write its rows, as a checkpoint does."""
+
+    def __init__(self, callback):
+        self.callback = callback
+
+    def on_train_epoch_end(self, trainer, solver):
+        self.callback.state_dict()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_optimizers_that_change_on_the_way(tmp_path, flushed):
+    def switched(*callbacks):
+        own = [Asking(each) for each in callbacks if flushed]
+        return solved(PINN, Membrane, *callbacks, then=[*own, SwitchOptimizer([lbfgs()], 4)])
 
     callback = TrajectoryCallback(tmp_path / "run.h5", strict=True)
     assert torch.equal(bits(switched()), bits(switched(callback)))
@@ -345,6 +358,39 @@ def test_optimizers_that_change_on_the_way(tmp_path):
     assert found["series"].step.values.tolist()[:8] == list(range(8))
     assert np.isfinite(found["series"].loss.values[:8]).all()
     assert set(found["evaluations"].step.values) == {4, 5, 6, 7} and len(found["evaluations"].step) == 16
+
+
+def test_unknown_parameters_that_a_switch_leaves_out_are_said(tmp_path):
+    def switched(*callbacks):
+        return solved(PINN, Rate, *callbacks, then=[SwitchOptimizer([lbfgs()], 4)])
+
+    told = "coefficients is not recorded from step 4 .* LBFGS does not move k, .* before the switch"
+    # The vector of what the optimizer moves is shorter from then on.
+    shorter = pytest.warns(RuntimeWarning, match="/parameters is not recorded from step 4 on")
+    with shorter, pytest.warns(RuntimeWarning, match=told):
+        watched = switched(TrajectoryCallback(tmp_path / "run.h5"))
+    assert torch.equal(bits(switched()), bits(watched))
+    found = read(tmp_path / "run.h5")
+    assert found["coefficients"].step.values.tolist() == [0, 1, 2, 3]
+    assert found["series"].step.values.tolist()[:8] == list(range(8)) and len(found["evaluations"].step) == 16
+    with pytest.raises(ValueError, match="train the unknown parameters before the switch"):
+        switched(TrajectoryCallback(tmp_path / "strict.h5", strict=True))
+
+
+def test_what_others_evaluate_between_two_steps_is_not_ours(tmp_path):
+    class Evaluating(Callback):
+        def on_train_epoch_start(self, trainer, solver):
+            condition = solver.problem.conditions["inside"]
+            rows = LabelTensor(torch.full((5, 2), 0.5), ["x", "y"]).requires_grad_(True)
+            condition.evaluate({"input": rows}, solver)
+
+    solver, problem, options = CASES["gradient"]
+    raw = []
+    for then in ([], [Evaluating()]):
+        path = tmp_path / f"{len(then)}.h5"
+        solved(solver, problem, TrajectoryCallback(path, strict=True), then=then, **options)
+        raw.append(read(path)["series"].loss_raw.values)
+    np.testing.assert_array_equal(*raw)
 
 
 def test_refined_points_and_validation_are_left_to_pina(tmp_path):
@@ -357,9 +403,7 @@ def test_refined_points_and_validation_are_left_to_pina(tmp_path):
 
 
 def test_copies_in_the_middle_of_a_training_tell_us_nothing(tmp_path):
-    import lightning
-
-    class Copying(lightning.pytorch.Callback):
+    class Copying(Callback):
         def on_train_epoch_end(self, trainer, solver):
             solver.weighting._solver = None  # PINA's conditions have no copies.
             for weighting in (copy.deepcopy(solver.weighting), pickle.loads(pickle.dumps(solver.weighting))):
@@ -379,6 +423,8 @@ def test_the_condition_can_be_named(tmp_path):
     np.testing.assert_allclose(found["residuals"].residual[0], start()(points)[:, 0].detach(), rtol=1e-5)
     with pytest.raises(ValueError, match="with points, edge, inside, came 'lid', a name of none: name one of them"):
         solved(PINN, Membrane, TrajectoryCallback(tmp_path / "other.h5", condition="lid"))
+    with pytest.raises(ValueError, match=r"whose conditions are its terms, came \['edge_loss'\]: leave terms= out"):
+        solved(PINN, Membrane, TrajectoryCallback(tmp_path / "other.h5", terms=["edge_loss"]))
 
 
 def test_code_of_the_problem_that_fails_here_does_not_stop_the_training(tmp_path):

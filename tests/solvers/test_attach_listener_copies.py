@@ -62,3 +62,14 @@ def test_what_cannot_be_heard_is_said_and_the_pass_goes_on(monkeypatch):
     assert model(torch.ones(4, 1)).shape == (4, 3)
     with pytest.raises(ValueError, match=r"by zero; pass points="):
         listener.measure()
+
+
+def test_the_order_of_the_layers_is_the_models_whichever_ran_first():
+    model = nn.ModuleDict({"maker": nn.Sequential(nn.Linear(1, 2), nn.Tanh()), "judge": nn.Sequential(nn.ReLU())})
+    listener = Listener(model, None)
+    for first, then in (("maker", "judge"), ("judge", "maker")):
+        listener.begin()
+        model[first](torch.ones(4, 1))
+        model[then](torch.ones(4, 1))
+        assert len(listener.measure()["saturation"]) == 2
+        assert list(listener.declare().coords["layer"]) == ["maker.1", "judge.0"]

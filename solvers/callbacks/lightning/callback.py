@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
@@ -14,6 +14,7 @@ from solvers.attaching.block_gradients import Residuals
 from solvers.attaching.layers import Chosen
 from solvers.cadence import Cadence
 from solvers.callbacks.lightning.file import TrajectoryFile
+from solvers.callbacks.lightning.module import Chosen as ChosenTerms
 from solvers.callbacks.lightning.recording import Asked, Recording
 
 
@@ -33,11 +34,14 @@ class TrajectoryCallback(Callback):
     itself; under manual optimisation the loss alone, as `manual_backward` got it.
 
     One optimizer is recorded, with those that have the same parameters (Adam, then L-BFGS): a discriminator, or the
-    next network of an ensemble, is another training; give it a callback with `optimizer=1` and a path of its own.
+    next network of an ensemble, is another training; give it a callback with `optimizer=1` and a path of its own. A
+    second callback of one optimizer is refused.
     Optimizers that change on the way (PINA's SwitchOptimizer) are followed. Each further fit() of the same module goes
     on in the file, and so does `fit(ckpt_path=...)`, from the checkpoint's step, what came after it being given up;
-    where the file is gone or the path another one, in a new file from that step on. Under `fast_dev_run` nothing is
-    recorded. Of a distributed training the first process records.
+    where the file is gone or the path another one, in a new file from that step on; from a checkpoint that was made
+    without this callback, from step 0 on. Another module is another run: the file is refused. Under `fast_dev_run`
+    nothing is recorded. Of a distributed training the first process records. The trainer of `pytorch_lightning` does as
+    well as that of `lightning`, which must be installed in any case.
 
     Args:
         path: new file, or directory that ends in ".segments".
@@ -46,7 +50,8 @@ class TrajectoryCallback(Callback):
         solution: exact values at the points, or function of them; None: `problem.solution` of PINA, where it is known.
         coefficients: unknown ones that are trained, by name; None: PINA's `unknown_parameters`.
         condition: name of PINA's condition that is measured; None: that of the interior.
-        terms: names of the logged scalars that are terms of the loss, instead of the rule above.
+        terms: names of the logged scalars that are terms of the loss, instead of the rule above; or, so that weights
+            are judged too, what each counts in the loss: {"pde_loss": 1.0, "bc_loss": 10.0}.
         optimizer: number of the recorded one.
         every: cadence, or cadences by stream, as in `solvers.attach`.
         activations: names of modules, or a filter of names, as in `solvers.attach`.
@@ -55,7 +60,8 @@ class TrajectoryCallback(Callback):
         strict: raise what goes wrong with the recording; else it is said once and the training goes on.
 
     Raises:
-        ValueError: a path that is none, or a negative optimizer. At the start of the training: a wrong argument.
+        ValueError: a path that is none, a negative optimizer, terms in a string. At the start of the training: a wrong
+            argument, or no optimizer.
         FileExistsError: at the start of the training, before its first step.
 
     Cost: as `solvers.attach`; no pass over the model between the measurements.
@@ -93,7 +99,7 @@ class TrajectoryCallback(Callback):
         solution: Callable[[Tensor], Tensor] | Tensor | None = None,
         coefficients: Mapping[str, Tensor] | None = None,
         condition: str | None = None,
-        terms: Sequence[str] | None = None,
+        terms: ChosenTerms | None = None,
         optimizer: int = 0,
         every: Cadence | Mapping[str, Cadence] | None = None,
         activations: Chosen = None,
@@ -106,6 +112,8 @@ class TrajectoryCallback(Callback):
             raise ValueError(f'expected a path, came {path!r}: write TrajectoryCallback("run.h5")')
         if not isinstance(optimizer, int) or optimizer < 0:
             raise ValueError(f"expected the number of an optimizer, from 0 on, came {optimizer!r}: leave it out for 0")
+        if isinstance(terms, str):
+            raise ValueError(f"expected names of logged scalars, came the string {terms!r}: write terms=[{terms!r}]")
         given = {"residuals": residuals, "points": points, "solution": solution, "coefficients": coefficients}
         asked = {name: value for name, value in given.items() if value is not None}
         how = {"every": every, "activations": activations, "blocks": blocks, "strict": strict}
@@ -142,7 +150,8 @@ class TrajectoryCallback(Callback):
             pl_module: trained.
 
         Raises:
-            ValueError: fewer optimizers than the number that was asked for, or wrong points or residuals.
+            ValueError: fewer optimizers than the number that was asked for, or wrong points, residuals, terms or
+                condition.
         """
         self._recording.start(trainer, pl_module)
 
@@ -185,14 +194,3 @@ class TrajectoryCallback(Callback):
             exception: that ended the training.
         """
         self._recording.end(exception)
-
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Close what is open still.
-
-        Args:
-            trainer: of Lightning.
-            pl_module: trained.
-            stage: of the trainer.
-        """
-        if stage == "fit":
-            self._recording.end()

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from dynamics.recorder import Recorder
 
+Chosen = Sequence[str] | Mapping[str, float]
+"""Names of logged scalars, or what each counts in the loss."""
+
 SAME = 1e-6
 """Relative difference below which a logged scalar is the loss itself, and no term of it."""
 
@@ -19,8 +22,12 @@ class ModuleTraining:
 
     Args:
         module: trained.
-        names: of the logged scalars that are terms; None: those with "loss" in their names, but the loss itself.
+        chosen: names of the logged scalars that are terms, or what each counts in the loss, by name; None: those with
+            "loss" in their names, but the loss itself.
         asked: what the user measures, as arguments of `solvers.attach`.
+
+    Raises:
+        ValueError: terms that are chosen of a module under manual optimisation.
 
     Example:
         >>> import torch
@@ -29,10 +36,15 @@ class ModuleTraining:
                 [1.]])}
     """
 
-    def __init__(self, module: Any, names: Sequence[str] | None, asked: Mapping[str, Any]):
-        self.module, self._asked = module, asked
+    def __init__(self, module: Any, chosen: Chosen | None, asked: Mapping[str, Any]):
+        if chosen is not None and not module.automatic_optimization:
+            raise ValueError(
+                f"expected no terms of {type(module).__name__}, whose manual optimisation logs them after its backward "
+                f"passes, came {list(chosen)}: leave terms= out, the loss of each pass is recorded"
+            )
+        self.module, self._asked, self._chosen = module, asked, chosen
+        self._weights = chosen if isinstance(chosen, Mapping) else None
         self._names: list[str] | None = None
-        self._chosen = None if names is None else list(names)
         self._seen: dict[str, object] = {}
 
     @property
@@ -72,19 +84,33 @@ class ModuleTraining:
 
         Returns:
             Raw losses by name, and weights or None where they are not known.
+
+        Raises:
+            ValueError: at the first evaluation: a chosen term that was not logged.
         """
         logged = self._logged() if self.module.automatic_optimization else {}
         if self._names is None:
             total = float(loss) * self.module.trainer.accumulate_grad_batches
-            self._names = self._chosen or [
+            self._names = [
                 name
                 for name, value in logged.items()
                 if "loss" in name.lower() and not math.isclose(float(value), total, rel_tol=SAME)
             ]
+            if self._chosen is not None:
+                self._names = self._known(self._chosen, logged)
         if not self._names:
             # Under automatic optimisation the optimizer's closure returns it.
             return ({} if self.module.automatic_optimization else {"loss": loss}), None
-        return {name: logged.get(name, math.nan) for name in self._names}, None
+        return {name: logged.get(name, math.nan) for name in self._names}, self._weights
+
+    def _known(self, chosen: Chosen, logged: Mapping[str, Tensor]) -> list[str]:
+        unknown = next((name for name in chosen if name not in logged), None)
+        if unknown is not None:
+            raise ValueError(
+                f"expected terms among what the first step logs, {', '.join(logged) or 'nothing'}, came {unknown!r}: "
+                f"self.log({unknown!r}, ..., on_step=True) in training_step"
+            )
+        return list(chosen)
 
     def _logged(self) -> dict[str, Tensor]:
         """Return the scalars that this very evaluation logged."""

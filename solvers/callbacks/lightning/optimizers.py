@@ -56,11 +56,16 @@ class WatchedOptimizers:
             raise ValueError(
                 f"expected the number of one of {len(now)} optimizers, came {self._number}: they are counted from 0"
             )
-        self._known = now
+        if not _parameters(now[self._number]):
+            raise ValueError(
+                f"expected an optimizer to record, came {type(now[self._number]).__name__}, which has no parameters: "
+                "return one from configure_optimizers, or leave this callback out"
+            )
+        again, self._known = bool(self._known), now
         own = {id(p) for p in _parameters(now[self._number])}
         for number, optimizer in enumerate(now):
             if number == self._number or {id(p) for p in _parameters(optimizer)} == own:
-                self._watch(optimizer, _scheduler(trainer, optimizer), file)
+                self._watch(optimizer, _scheduler(trainer, optimizer), file, again)
             else:
                 self._others.append(optimizer.register_step_post_hook(lambda *step: self._losses.clear()))
 
@@ -81,12 +86,16 @@ class WatchedOptimizers:
         Args:
             error: that ended the training; None: the state after the last step is recorded.
         """
-        kind = None if error is None else type(error)
-        self._leave(lambda attached: attached.__exit__(kind, error, None))
+        # A file that is gone was said already.
+        measure = error is None and self._recorder.recording
+        self._leave(lambda attached: attached.detach(measure=measure))
 
-    def _watch(self, optimizer: torch.optim.Optimizer, scheduler: Any, file: TrajectoryFile) -> None:
+    def _watch(self, optimizer: torch.optim.Optimizer, scheduler: Any, file: TrajectoryFile, again: bool) -> None:
         def attached() -> Silent:
             options = {**self._training.measured, **self._how, "scheduler": scheduler}
+            if again and "coefficients" in options:
+                moved = self.guard.run("/coefficients is", file.step, _moved, optimizer, options["coefficients"])
+                options["coefficients"] = moved
             return attach(self._recorder, optimizer, self._training.model, first=file.step, **options)
 
         step = WatchedStep(optimizer, attached, self._losses)
@@ -106,6 +115,17 @@ class WatchedOptimizers:
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _moved(optimizer: torch.optim.Optimizer, coefficients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the coefficients, unless an optimizer that came on the way leaves them where they are."""
+    own = {id(p) for p in _parameters(optimizer)}
+    if left := [name for name, value in coefficients.items() if id(value) not in own]:
+        raise ValueError(
+            f"the new {type(optimizer).__name__} does not move {', '.join(left)}, which PINA's SwitchOptimizer leaves "
+            "out: train the unknown parameters before the switch"
+        )
+    return coefficients
 
 
 def _scheduler(trainer: Any, optimizer: torch.optim.Optimizer) -> Any:

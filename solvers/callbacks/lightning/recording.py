@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import ref
 
 from torch import Tensor
 
 from solvers.callbacks.lightning.file import TrajectoryFile
-from solvers.callbacks.lightning.module import ModuleTraining
+from solvers.callbacks.lightning.module import Chosen, ModuleTraining
 from solvers.callbacks.lightning.optimizers import WatchedOptimizers
 
 
@@ -23,7 +22,7 @@ class Asked:
         measured: instead of what a module brings along, as arguments of `solvers.attach`.
         how: further arguments of `solvers.attach`.
         condition: of PINA that is measured, or None.
-        terms: names of logged scalars, or None.
+        terms: names of logged scalars, or what each counts in the loss, or None.
 
     Example:
         >>> Asked({}, {"strict": True}, None, None).strict
@@ -33,7 +32,7 @@ class Asked:
     measured: Mapping[str, Any]
     how: Mapping[str, Any]
     condition: str | None
-    terms: Sequence[str] | None
+    terms: Chosen | None
 
     @property
     def strict(self) -> bool:
@@ -57,7 +56,7 @@ class Recording:
 
     def __init__(self, file: TrajectoryFile, optimizer: int, asked: Asked):
         self.file, self._optimizer, self._asked = file, optimizer, asked
-        self._module: Callable[[], Any] = _nothing
+        self._module: Any = None
         self._training: ModuleTraining | None = None
         self._watched: WatchedOptimizers | None = None
 
@@ -77,7 +76,7 @@ class Recording:
         Args:
             position: from `position`.
         """
-        self.file.position, self._module = dict(position), _nothing
+        self.file.position, self._module = dict(position), None
 
     def start(self, trainer: Any, module: Any) -> None:
         """Open the file and attach to the optimizers; in the first process alone, and in no development run.
@@ -89,10 +88,10 @@ class Recording:
         self.end()
         if trainer.fast_dev_run or not trainer.is_global_zero:
             return
-        if self._module() not in (None, module):
+        if self._module not in (None, module):
             # Another module: another run, which does not go on where the one before has ended.
             self.file.position = {}
-        self._module = ref(module)
+        self._module = module
         try:
             self._training = self._described(module)
             self.file.open(self._training)
@@ -145,12 +144,18 @@ class Recording:
             from solvers.callbacks.pina.solver import SolverTraining, is_solver
 
             if is_solver(module):
+                if asked.terms is not None:
+                    raise ValueError(
+                        f"expected no terms of {type(module).__name__}, whose conditions are its terms, came "
+                        f"{list(asked.terms)}: leave terms= out"
+                    )
                 return SolverTraining(module, self._optimizer, asked.condition, asked.measured, asked.strict)
+        if asked.condition is not None:
+            raise ValueError(
+                f"expected a solver of PINA for condition={asked.condition!r}, came {type(module).__name__}: leave "
+                "condition= out, and pass residuals= and points="
+            )
         return ModuleTraining(module, asked.terms, asked.measured)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_module": _nothing, "_training": None, "_watched": None}
-
-
-def _nothing() -> None:
-    """Stand in for a reference to no module, which `pickle` knows."""
+        return {**self.__dict__, "_module": None, "_training": None, "_watched": None}

@@ -124,8 +124,11 @@ class ConditionLosses:
         return keep
 
     def _sum(self, total: Tensor, losses: Mapping[str, Tensor], *arguments: Any) -> None:
-        plain = {name: loss.detach().as_subclass(Tensor) for name, loss in losses.items()}
-        self._summed = total.detach().as_subclass(Tensor), plain, dict(self._solver.weighting.last_saved_weights())
+        # Without what labelled tensors do in each call of theirs.
+        with torch._C.DisableTorchFunctionSubclass():
+            plain = {name: loss.detach().as_subclass(Tensor) for name, loss in losses.items()}
+            total = total.detach().as_subclass(Tensor)
+        self._summed = total, plain, dict(self._solver.weighting.last_saved_weights())
         self._pure, self._residuals = self._residuals, {}
 
     @torch.no_grad()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pina.callback import SwitchOptimizer
 from pina.solver import BaseSolver
 from torch import Tensor, nn
 
-from dynamics.format import Stream
 from dynamics.recorder import Recorder
-from solvers.attaching.log import log_of
 from solvers.attaching.spread import box
 from solvers.attaching.untouched import untouched
 from solvers.callbacks.lightning.module import Compiled
@@ -92,9 +88,6 @@ class SolverTraining:
         Args:
             recorder: new.
         """
-        if any(needs_closure(each) for each in self._later()):
-            # An optimizer that comes when the file's layout is fixed already.
-            log_of(recorder).declare(recorder, Stream("evaluations"))
         config: dict[str, object] = {"solver": type(self.module).__name__}
         name = {"name": type(self.module.problem).__name__}
         if self.condition is None or "points" in self._asked:
@@ -131,11 +124,6 @@ class SolverTraining:
             return {"loss": loss}, None
         return self._losses.terms()
 
-    def _later(self) -> list[type]:
-        """Return the classes of the optimizers that PINA's SwitchOptimizer will bring."""
-        switches = [each for each in self.module.trainer.callbacks if isinstance(each, SwitchOptimizer)]
-        return [getattr(each, "optimizer_class", object) for switch in switches for each in switch._new_optimizers]
-
     def _residuals(self, model: nn.Module, points: Tensor) -> Tensor:
         given = labelled(points, self.condition.labels)
         output = labelled(model(given.as_subclass(Tensor)), list(self.module.problem.output_variables))
@@ -166,21 +154,3 @@ class SolverTraining:
         if not works:
             warnings.warn(f"attach: {part} of the PINA problem is not recorded ({why})", RuntimeWarning, stacklevel=2)
         return works
-
-
-def needs_closure(optimizer: type) -> bool:
-    """Return whether the steps of an optimizer need a closure, which they evaluate several times.
-
-    Args:
-        optimizer: class.
-
-    Returns:
-        Whether they do.
-
-    Example:
-        >>> import torch
-        >>> needs_closure(torch.optim.LBFGS), needs_closure(torch.optim.Adam)
-        (True, False)
-    """
-    closure = inspect.signature(getattr(optimizer, "step", needs_closure)).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
