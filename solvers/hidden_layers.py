@@ -30,6 +30,14 @@ RANGES: dict[type[nn.Module], tuple[float, float]] = {
 }
 """Ends of the range of bounded activations, by their exact type; `Hardtanh` states its own."""
 
+FUNCTIONS: dict[object, tuple[float, float]] = {
+    torch.tanh: (-1.0, 1.0),
+    torch.sigmoid: (0.0, 1.0),
+    torch.sin: (-1.0, 1.0),
+    torch.cos: (-1.0, 1.0),
+}
+"""The same of functions, which a network may hold as its `activation`, as DeepXDE's do."""
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -53,7 +61,8 @@ class HiddenLayers:
 
     An activation module is one of `torch.nn`'s elementwise ones, `Sine`, `Gaussian` or `Atan`; one that is used several
     times is a layer each time. A network that runs none of them, because it calls functions or has activations of its
-    own, has for hidden layers what goes into its linear layers, but for the first. Any other choice: `modules`.
+    own, has for hidden layers what goes into its linear layers, but for the first; their range is that of the function
+    that it holds as `activation`, if known. Any other choice: `modules`.
 
     Listening changes nothing: no mode, no graph, no gradient; random numbers that the network draws and buffers that it
     changes in place are put back.
@@ -130,12 +139,19 @@ class HiddenLayers:
                 if seen:
                     name = self._names[module]
                     rows = _rows(given[0], len(points), name)
-                    taken.append(take(Layer(f"into {name}", rows, *UNBOUNDED)))
+                    taken.append(take(Layer(f"into {name}", rows, *self._range_of(rows))))
                 # The first input and the latest; all of them would hold all layers at once.
                 seen[1:] = [given[0]]
 
         _run(self.network, points, {module for module in self._chosen if isinstance(module, nn.Linear)}, hear)
         return taken
+
+    def _range_of(self, rows: Tensor) -> tuple[float, float]:
+        """Return the range of the network's activation function; values that leave it are no outputs of it."""
+        activation = getattr(self.network, "activation", None)
+        known = FUNCTIONS.get(activation) if callable(activation) else None
+        within = known is not None and bool(((rows >= known[0]) & (rows <= known[1])).all())
+        return known if within else UNBOUNDED
 
 
 def is_activation(module: nn.Module) -> bool:

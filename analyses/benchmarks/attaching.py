@@ -5,10 +5,8 @@ Run as `python -m analyses.benchmarks.attaching [--quick] [--json FILE]`; about 
 
 from __future__ import annotations
 
-import gc
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +18,8 @@ from torch import Tensor, nn
 
 from analyses.benchmarks.interleaved import interleave
 from analyses.benchmarks.machine import describe_machine
+from analyses.benchmarks.turns import Training as Turning
+from analyses.benchmarks.turns import in_turns, overheads
 from analyses.terminal import keep, table
 from dynamics import Recorder
 from solvers.attaching.attach import attach
@@ -30,7 +30,7 @@ BOUNDARY = 200
 WIDTHS = (32, 32, 32)
 BLOCKS = 64
 RATE = 1e-3
-PIECES = 40
+PIECES = 100
 """Turns of each training."""
 
 MOST_ITERATIONS = 20
@@ -124,59 +124,37 @@ class Training:
             self.optimizer.step()
 
 
-class Contender:
-    """One of the trainings that are compared, timed in pieces.
+def training(kind: str, dtype: torch.dtype, steps: int, path: Path | None, with_residuals: bool = False) -> Turning:
+    """Return a training for `in_turns`, from opening to closing its file.
 
     Args:
         kind: of the optimizer.
         dtype: of everything.
+        steps: of the optimizer.
         path: of the trajectory, or None for the loop as it was.
         with_residuals: attach the residual too, for gradients of blocks.
+
+    Returns:
+        The training.
     """
+    own = Training(kind, dtype)
+    more = {"residuals": residual, "points": own.points, "blocks": BLOCKS} if with_residuals else {}
 
-    def __init__(self, kind: str, dtype: torch.dtype, path: Path | None = None, with_residuals: bool = False):
-        self._training, self._stack, self._watched = Training(kind, dtype), ExitStack(), None
-        self._path, self._with_residuals = path, with_residuals
-        self.seconds = 0.0
+    def run(turn: Callable[[], None]) -> None:
+        with ExitStack() as stack:
+            watched = None
+            if path is not None:
+                recorder = stack.enter_context(Recorder(path, overwrite=True))
+                watched = stack.enter_context(attach(recorder, own.optimizer, own.model, **more))
+            for _ in range(steps):
+                own.step(watched)
+                turn()
 
-    def begin(self) -> None:
-        """Attach."""
-        if self._path is not None:
-            own = self._training
-            more = {"residuals": residual, "points": own.points, "blocks": BLOCKS} if self._with_residuals else {}
-            recorder = self._stack.enter_context(Recorder(self._path, overwrite=True))
-            self._watched = self._stack.enter_context(attach(recorder, own.optimizer, own.model, **more))
-
-    def steps(self, count: int) -> None:
-        """Make some steps.
-
-        Args:
-            count: of the optimizer.
-        """
-        for _ in range(count):
-            self._training.step(self._watched)
-
-    def timed(self, part: Callable[..., None], *arguments: int) -> None:
-        """Add the CPU time of a part.
-
-        Args:
-            part: to call.
-            *arguments: of the call.
-        """
-        start = time.process_time()
-        part(*arguments)
-        self.seconds += time.process_time() - start
-
-    def end(self) -> None:
-        """Detach and close."""
-        self._stack.close()
+    return run
 
 
-def overheads(kind: str, dtype: torch.dtype, steps: int, folder: Path) -> dict[str, object]:
-    """Return the overhead of each way to attach: three trainings side by side, some steps of each in turn.
-
-    What else the machine does in that time slows all of them alike. Attaching, the first measurements, the last and
-    closing the file are part of it.
+def costs(kind: str, dtype: torch.dtype, steps: int, folder: Path) -> dict[str, object]:
+    """Return the overhead of each way to attach.
 
     Args:
         kind: of the optimizer.
@@ -187,28 +165,16 @@ def overheads(kind: str, dtype: torch.dtype, steps: int, folder: Path) -> dict[s
     Returns:
         CPU seconds of each and the overheads.
     """
-    contenders = {
-        "plain": Contender(kind, dtype),
-        "three lines": Contender(kind, dtype, folder / "three-lines.h5"),
-        "with residuals": Contender(kind, dtype, folder / "with-residuals.h5", with_residuals=True),
-    }
-    gc.collect()
-    gc.disable()
-    try:
-        for each in contenders.values():
-            each.timed(each.begin)
-        order = list(contenders.values())
-        for done in range(0, steps, steps // PIECES):
-            for each in order:
-                each.timed(each.steps, min(steps // PIECES, steps - done))
-            order = order[1:] + order[:1]
-        for each in contenders.values():
-            each.timed(each.end)
-    finally:
-        gc.enable()
-    seconds = {name: each.seconds for name, each in contenders.items()}
-    plain = seconds["plain"]
-    return {"seconds": seconds, **{name: took / plain - 1 for name, took in seconds.items() if name != "plain"}}
+    seconds = in_turns(
+        {
+            "plain": training(kind, dtype, steps, None),
+            "three lines": training(kind, dtype, steps, folder / "three-lines.h5"),
+            "with residuals": training(kind, dtype, steps, folder / "with-residuals.h5", with_residuals=True),
+            "plain again": training(kind, dtype, steps, None),
+        },
+        max(steps // PIECES, 1),
+    )
+    return {"steps": steps, "seconds": seconds, **overheads(seconds)}
 
 
 def block_cost(dtype: torch.dtype, budget: float) -> dict[str, object]:
@@ -250,13 +216,12 @@ def main(
     results: dict[str, object] = {"machine": describe_machine(), "points": POINTS, "widths": WIDTHS, "limits": LIMITS}
     lines = []
     with tempfile.TemporaryDirectory() as name:
-        overheads("adam", torch.float32, PIECES, Path(name))
+        costs("adam", torch.float32, 3, Path(name))
         for dtype in (torch.float32, torch.float64):
             precision = str(dtype).removeprefix("torch.")
             for kind, steps in (("adam", 200 if quick else 1000), ("lbfgs", 40)):
-                found = overheads(kind, dtype, steps, Path(name))
-                results[f"{kind}, {precision}"] = {"steps": steps, **found}
-                for way in ("three lines", "with residuals"):
+                results[f"{kind}, {precision}"] = found = costs(kind, dtype, steps, Path(name))
+                for way in ("three lines", "with residuals", "noise"):
                     lines.append((f"{kind}, {precision}, {way}, {steps} steps", f"{found[way]:+.1%}"))
             cost = block_cost(dtype, 4.0 if quick else 10.0)
             results[f"blocks, {precision}"] = cost

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import threading
-import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Optional
 
 import torch
 import typer
-from lightning.pytorch.callbacks import Callback, LambdaCallback
+from lightning.pytorch.callbacks import LambdaCallback
 from pina import Condition, LabelTensor, Trainer
 from pina.equation import Equation
 from pina.equation.zoo import FixedValue
@@ -25,12 +24,13 @@ from pina.solver import PhysicsInformedSingleModelSolver
 
 from analyses.benchmarks.attaching import LIMITS, PIECES, POINTS, Training, network
 from analyses.benchmarks.machine import describe_machine
+from analyses.benchmarks.turns import Training as Turning
+from analyses.benchmarks.turns import in_turns, overheads
 from analyses.terminal import keep, table
 from solvers.callbacks.lightning import TrajectoryCallback
 
 AXES = ["x", "y"]
 NAMES = ("plain", "recorded", "plain again")
-"""The third shows how exact the comparison is."""
 
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
@@ -53,39 +53,28 @@ def _poisson(points: LabelTensor, u: LabelTensor) -> LabelTensor:
     return laplacian(u, points) + 2 * torch.pi**2 * source
 
 
-def in_turns(piece: int, seconds: dict[str, float]) -> list[Callback]:
-    """Return a callback each for trainings in threads of their own, which run in turns.
+def training(steps: int, path: Path | None) -> Turning:
+    """Return a fit for `in_turns`, from opening to closing its file.
 
     Args:
-        piece: steps of a turn.
-        seconds: CPU time of each by name, added to.
+        steps: of the optimizer.
+        path: of the trajectory, or None.
 
     Returns:
-        The last callback of each trainer.
+        The fit.
     """
-    turns = {name: threading.Semaphore(int(name == NAMES[0])) for name in NAMES}
+    solver = PhysicsInformedSingleModelSolver(Square(), network(torch.float32))
 
-    def taking_turns(name: str, following: str) -> Callback:
-        def begin(*hook: object) -> None:
-            turns[name].acquire()
-            seconds[name] -= time.process_time()
+    def run(turn: Callable[[], None]) -> None:
+        own = [] if path is None else [TrajectoryCallback(path, overwrite=True)]
+        following = LambdaCallback(on_train_batch_end=lambda *hook: turn())
+        Trainer(solver, max_epochs=steps, accelerator="cpu", callbacks=[*own, following], **QUIET).train()
 
-        def end(*hook: object) -> None:
-            seconds[name] += time.process_time()
-            turns[following].release()
-
-        def change(trainer: Trainer, *hook: object) -> None:
-            if trainer.global_step % piece == 0:
-                end()
-                begin()
-
-        return LambdaCallback(on_fit_start=begin, on_train_batch_end=change, on_fit_end=end)
-
-    return [taking_turns(*pair) for pair in zip(NAMES, (*NAMES[1:], NAMES[0]), strict=True)]
+    return run
 
 
 def seconds_of(steps: int, path: Path) -> dict[str, float]:
-    """Return the CPU time of trainings side by side, some steps of each in turn, from opening to closing the file.
+    """Return the CPU time of three fits side by side.
 
     Args:
         steps: of each.
@@ -94,17 +83,8 @@ def seconds_of(steps: int, path: Path) -> dict[str, float]:
     Returns:
         Seconds by name.
     """
-    seconds, threads = dict.fromkeys(NAMES, 0.0), []
-    for name, turns in zip(NAMES, in_turns(max(steps // PIECES, 1), seconds), strict=True):
-        own = [TrajectoryCallback(path, overwrite=True)] if name == "recorded" else []
-        solver = PhysicsInformedSingleModelSolver(Square(), network(torch.float32))
-        trainer = Trainer(solver, max_epochs=steps, accelerator="cpu", callbacks=[*own, turns], **QUIET)
-        threads.append(threading.Thread(target=trainer.train, daemon=True))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return seconds
+    files = dict(zip(NAMES, (None, path, None), strict=True))
+    return in_turns({name: training(steps, file) for name, file in files.items()}, max(steps // PIECES, 1))
 
 
 def main(
@@ -127,7 +107,7 @@ def main(
         warnings.simplefilter("ignore")
         seconds_of(5, Path(folder) / "run.h5")
         seconds = seconds_of(steps, Path(folder) / "run.h5")
-    shares = {name: seconds[name] / seconds["plain"] - 1 for name in NAMES[1:]}
+    shares = overheads(seconds)
     results = {"machine": describe_machine(), "steps": steps, "limits": LIMITS, "seconds": seconds, **shares}
     lines = [(name, f"{share:+.1%}") for name, share in shares.items()]
     table(f"cost of the callback in PINA, 3x32, {POINTS} points, {steps} steps", ("training", "CPU time"), lines)

@@ -210,6 +210,31 @@ def test_every_evaluation_of_lbfgs_is_a_row(tmp_path, precision):
     assert model.data.losses_train.__name__ == "<lambda>"
 
 
+def test_each_long_step_of_lbfgs_is_measured(tmp_path, precision):
+    dde.config.set_random_seed(0)
+    model = poisson()
+    # Not at the usual cadence, in whose even decades of steps 101 is none.
+    limit(202, 101)
+    model.compile("L-BFGS", verbose=0)
+    quiet(model, callbacks=[TrajectoryCallback(tmp_path / "run.h5", strict=True)])
+    assert read(tmp_path / "run.h5", "gradients")["gradients"].step.values.tolist() == [0, 101, 202]
+
+
+@pytest.mark.parametrize("searches", [50, 0])
+def test_the_last_row_is_what_deepxde_shows_last(tmp_path, precision, searches):
+    dde.config.set_random_seed(0)
+    model = poisson()
+    limit(9, 9)
+    dde.optimizers.config.LBFGS_options.update(maxls=searches)
+    model.compile("L-BFGS", loss_weights=[2.0, 50.0], metrics=["l2 relative error"], verbose=0)
+    quiet(model, callbacks=[TrajectoryCallback(tmp_path / "run.h5", strict=True)])
+    last = read(tmp_path / "run.h5", "series")["series"].isel(step=-1)
+    shown = model.losshistory.loss_train[-1]
+    assert last.step == model.losshistory.steps[-1] == 9
+    np.testing.assert_allclose(last.loss_raw * last.loss_weight, shown, rtol=1e-12)
+    np.testing.assert_allclose(last.loss, shown.sum(), rtol=1e-12)
+
+
 def test_nncg_evaluates_without_backward(tmp_path, precision):
     dde.config.set_random_seed(0)
     dde.optimizers.set_NNCG_options(rank=4, updatefreq=2, cgmaxiter=5)

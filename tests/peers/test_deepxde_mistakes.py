@@ -118,10 +118,12 @@ def test_own_residuals_that_fail_are_the_users_mistake(tmp_path, model):
     assert not hooked(model) and not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("where", ["on_epoch_end", "on_batch_end"])
 @pytest.mark.parametrize(
-    ("error", "told"),
-    [(KeyboardInterrupt(), ("interrupted", "KeyboardInterrupt")), (RuntimeError("no"), ("failed", "RuntimeError: no"))],
+    ("where", "error", "told"),
+    [
+        ("on_epoch_end", KeyboardInterrupt(), ("interrupted", "KeyboardInterrupt")),
+        ("on_batch_end", RuntimeError("no"), ("failed", "RuntimeError: no")),
+    ],
 )
 def test_a_training_that_an_exception_ends(tmp_path, model, error, told, where):
     path = tmp_path / "run.h5"
@@ -153,10 +155,92 @@ def test_an_exception_in_the_first_step_of_a_later_training_keeps_the_file(tmp_p
     assert status(tmp_path / "run.h5") == ("complete", "", [0, 1, 2, 3, 4, 5])
 
 
+def test_another_callback_that_fails_at_the_end(tmp_path, model):
+    class Plot(dde.callbacks.Callback):
+        def on_train_end(self):
+            assert status(tmp_path / "run.h5") == ("complete", "", [0, 1, 2])
+            raise RuntimeError("no display")
+
+    callback = TrajectoryCallback(tmp_path / "run.h5", strict=True)
+    with pytest.raises(RuntimeError, match="no display"):
+        train(model, Plot(), callback)
+    assert not hooked(model)
+    model.compile("adam", lr=1e-3, verbose=0)
+    train(model, callback)
+    assert status(tmp_path / "run.h5") == ("complete", "", [0, 1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("where", ["on_train_begin", "on_epoch_end"])
+def test_a_model_that_is_compiled_within_its_training(tmp_path, model, where):
+    class Again(dde.callbacks.Callback):
+        def compile(self):
+            if self.model.train_state.step in (0, 2):
+                self.model.compile("adam", lr=1e-4, loss_weights=[1, 7], verbose=0)
+
+    again = Again()
+    setattr(again, where, again.compile)
+    train(model, TrajectoryCallback(tmp_path / "run.h5", strict=True), again, iterations=4)
+    assert status(tmp_path / "run.h5") == ("complete", "", [0, 1, 2, 3]) and not hooked(model)
+    with open_trajectory(tmp_path / "run.h5") as trajectory:
+        weights = trajectory["series/loss_weight"].values[:, 1].tolist()
+    assert weights == ([7] * 5 if where == "on_train_begin" else [1, 1, 7, 7, 7])
+
+
+def compiled(model, variables, optimizer="adam"):
+    model.compile(optimizer, lr=1e-3, external_trainable_variables=variables, verbose=0)
+    return model
+
+
+def test_variables_that_the_optimizer_does_not_move(tmp_path, model):
+    adam = torch.optim.Adam(model.net.parameters())
+    with pytest.warns(RuntimeWarning, match="does not move nu, .* needs the variables among its own parameters"):
+        train(compiled(model, dde.Variable(1.0), adam), TrajectoryCallback(tmp_path / "run.h5", coefficients=["nu"]))
+    with open_trajectory(tmp_path / "run.h5") as trajectory:
+        assert "coefficients" not in trajectory.children and "residuals" in trajectory.children
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_variables_that_are_forgotten_or_come_late(tmp_path, model, first):
+    variable, callback = dde.Variable(1.0), TrajectoryCallback(tmp_path / "run.h5")
+    train(compiled(model, variable if first else None), callback)
+    begun, come = ("variable 1", "none") if first else ("none", "variable 1")
+    with (
+        pytest.warns(RuntimeWarning, match=f"began with, {begun}, came {come}, .*external_trainable_variables to each"),
+        pytest.warns(RuntimeWarning, match="/parameters is not recorded from step 3"),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "attach: group_learning_rate of /series")
+        train(compiled(model, None if first else variable), callback)
+    assert status(tmp_path / "run.h5") == ("complete", "", [0, 1, 2, 3, 4, 5])
+
+
+def test_an_optimizer_of_another_network_later(tmp_path, model):
+    callback = TrajectoryCallback(tmp_path / "run.h5")
+    train(model, callback)
+    other = torch.nn.Linear(1, 1)
+    model.compile(torch.optim.SGD([*other.parameters()], lr=0.1), verbose=0)
+    with pytest.warns(RuntimeWarning, match="cannot be gone on with.*owns none"):
+        train(model, callback)
+    assert status(tmp_path / "run.h5")[2] == [0, 1, 2]
+
+
 def test_a_training_that_stops_early(tmp_path, model):
     stop = dde.callbacks.EarlyStopping(min_delta=1e9, patience=2)
     train(model, stop, TrajectoryCallback(tmp_path / "run.h5", strict=True), iterations=50)
     assert status(tmp_path / "run.h5")[2][-1] == model.train_state.step - 1 < 49
+
+
+def test_losses_that_another_callback_computes_are_none_of_ours(tmp_path, model):
+    class Elsewhere(dde.callbacks.Callback):
+        def on_epoch_end(self):
+            self.model._outputs_losses(True, self.model.train_state.X_train / 2, None, None)
+            self.model.stop_training = self.model.train_state.step == 3
+
+    train(model, Elsewhere(), TrajectoryCallback(tmp_path / "run.h5", strict=True), iterations=9)
+    with open_trajectory(tmp_path / "run.h5") as trajectory:
+        # DeepXDE has shown nothing of the last state.
+        assert trajectory["series/step"].values.tolist() == [0, 1, 2]
+        assert np.unique(trajectory["series/loss"].values).size == 3
 
 
 def test_a_loss_that_is_not_finite(tmp_path, model):
@@ -183,6 +267,13 @@ def test_a_training_without_steps(tmp_path, model):
             train(model, callback)
 
 
+def test_an_optimizer_that_deepxde_does_not_run(tmp_path, model):
+    model.compile("L-BFGS-B", verbose=0)
+    with pytest.warns(RuntimeWarning, match="DeepXDE's name of L-BFGS is 'L-BFGS'"):
+        train(model, TrajectoryCallback(tmp_path / "run.h5", strict=True))
+    assert not os.listdir(tmp_path) and not hooked(model)
+
+
 def losses_of(model):
     return np.array(model.losshistory.loss_train), [p.detach().numpy() for p in model.net.parameters()]
 
@@ -203,6 +294,8 @@ def test_a_file_that_is_gone_stops_no_later_training(tmp_path, model):
     with pytest.warns(RuntimeWarning, match="cannot be gone on with, nothing more is recorded"):
         train(model, callback)
     same(model, plain)
+    # Said once.
+    train(model, callback)
     strict = TrajectoryCallback(path, strict=True)
     train(model, strict)
     path.unlink()

@@ -127,9 +127,9 @@ def test_gradients_of_blocks_come_from_one_pass(tmp_path, kind):
 def test_a_large_set_of_points_is_sampled_and_stays(tmp_path):
     model = model_of(scalar, count=2500)
     before = np.random.get_state()[1].tolist()  # noqa: NPY002
-    sample = points_of(model.data)
+    sample = points_of(model.data).numpy()
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
-    assert len(sample) == 2000 == len(np.unique(sample, axis=0)) and (points_of(model.data) == sample).all()
+    assert len(sample) == 2000 == len(np.unique(sample, axis=0)) and (points_of(model.data).numpy() == sample).all()
     known = {tuple(row) for row in model.data.train_x_all}
     assert {tuple(row) for row in sample} <= known
     resampled = dde.callbacks.PDEPointResampler(period=1)
@@ -140,6 +140,23 @@ def test_a_large_set_of_points_is_sampled_and_stays(tmp_path):
     assert not (model.data.train_x_all == points).all()
     with open_trajectory(tmp_path / "run.h5") as trajectory:
         assert (trajectory["points/interior"].values == points).all()
+
+
+def test_the_sample_is_the_same_in_all_trainings(tmp_path):
+    model = model_of(scalar)
+    points = model.data.train_x_all.copy()
+    callback = TrajectoryCallback(tmp_path / "run.h5", strict=True)
+    for _ in range(2):
+        model.compile("adam", lr=1e-3, verbose=0)
+        model.train(iterations=2, callbacks=[callback], verbose=0)
+        # As in residual-based refinement.
+        model.data.add_anchors(np.array([[0.25, 0.75]]))
+    with open_trajectory(tmp_path / "run.h5") as trajectory:
+        assert trajectory["residuals/step"].values[-1] == 4
+        assert (trajectory["points/interior"].values == points).all()
+        last = trajectory["residuals/residual"].values[-1]
+    found = model.predict(points, operator=scalar)[:, 0]
+    np.testing.assert_allclose(last, found, rtol=1e-10)
 
 
 def test_a_solution_gives_errors_where_no_metric_does(tmp_path):
@@ -161,6 +178,18 @@ def test_own_residuals_and_points_replace_those_of_the_data(tmp_path):
     found = trained(model, tmp_path / "run.h5", residuals=lambda net, x: 7 * net(x), points=rows)
     assert (found["points"].interior.values == rows).all()
     np.testing.assert_allclose(found["residuals"].residual.values[-1], 7 * model.predict(rows)[:, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("convert", [np.array, torch.as_tensor])
+def test_points_that_change_later_are_measured_as_they_were(tmp_path, convert):
+    rows = convert(np.linspace(0, 1, 22).reshape(11, 2))
+    model, before = model_of(scalar), rows.tolist()
+    callback = TrajectoryCallback(tmp_path / "run.h5", points=rows, strict=True)
+    rows[:] = 0.5
+    model.compile("adam", lr=1e-3, verbose=0)
+    model.train(iterations=2, callbacks=[callback], verbose=0)
+    with open_trajectory(tmp_path / "run.h5") as trajectory:
+        assert trajectory["points/interior"].values.tolist() == before
 
 
 def test_what_cannot_be_measured_is_left_out(tmp_path):

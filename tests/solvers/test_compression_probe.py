@@ -342,3 +342,30 @@ def test_on_another_device(cuda):
         40,
         6,
     )
+
+
+class HeldFunction(nn.Module):
+    """Calls the function that it holds, as networks of DeepXDE do."""
+
+    def __init__(self, activation, shift=0.0):
+        super().__init__()
+        self.one, self.two = nn.Linear(2, 4), nn.Linear(4, 1)
+        self.activation, self.shift = activation, shift
+
+    def forward(self, x):
+        return self.two(self.activation(self.one(x)) + self.shift)
+
+
+@pytest.mark.parametrize(
+    ("network", "ends"),
+    [
+        (HeldFunction(torch.tanh), (-1.0, 1.0)),
+        (HeldFunction(torch.sigmoid), (0.0, 1.0)),
+        (HeldFunction(torch.tanh, shift=2.0), (None, None)),
+        (HeldFunction(torch.relu), (None, None)),
+    ],
+)
+def test_the_range_of_a_function_that_a_network_holds(network, ends):
+    """Where the values leave it, something else happened to them: nothing is claimed."""
+    ((lower, upper),) = HiddenLayers(network)(torch.rand(5, 2), lambda layer: (layer.lower, layer.upper))
+    assert (lower, upper) == ends if ends[0] is not None else lower != lower and upper != upper

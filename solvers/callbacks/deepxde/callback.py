@@ -10,23 +10,20 @@ from contextlib import ExitStack
 from typing import Any
 
 import deepxde as dde
-import torch
 from torch import Tensor
 
-from dynamics.recorder import Recorder
-from solvers.attaching.attach import BLOCKS, attach
+from solvers.attaching.attach import BLOCKS
 from solvers.attaching.attachment import Attachment
 from solvers.attaching.block_gradients import Residuals
 from solvers.attaching.described import plain
 from solvers.attaching.guard import Guard
 from solvers.attaching.layers import Chosen
-from solvers.cadence import Cadence, Every
+from solvers.cadence import Cadence
 from solvers.callbacks.deepxde import problem, terms
+from solvers.callbacks.deepxde.attached import Wanted, attached, copied
 from solvers.callbacks.deepxde.file import ContinuedFile
 from solvers.callbacks.deepxde.hooks import Hooks
-
-LONG = 100
-"""Iterations of an L-BFGS in one step from which each step is measured; DeepXDE's own makes 1000."""
+from solvers.callbacks.deepxde.variables import recordable, variables_of
 
 
 class TrajectoryCallback(dde.callbacks.Callback):
@@ -38,16 +35,17 @@ class TrajectoryCallback(dde.callbacks.Callback):
         model.compile("L-BFGS")
         model.train(callbacks=[callback])  # then: pinnscope diagnose run.h5
 
-    The file is closed and complete after each train(); the next one goes on with it. Steps have DeepXDE's own numbers:
-    the inner iterations of L-BFGS count, each evaluation is a row of /evaluations, each 1000 iterations are one of
-    /series. (A last iteration, which DeepXDE does not count when L-BFGS stops, shifts the steps that follow by one.)
-    After model.restore() in a new process DeepXDE counts from 0: such a run needs a new file.
+    The file is closed and complete after each train(); the next one goes on with it, which costs about half a second.
+    Steps have DeepXDE's own numbers: the inner iterations of L-BFGS count, each evaluation is a row of /evaluations,
+    each 1000 iterations are one of /series. (A last iteration, which DeepXDE does not count when L-BFGS stops, shifts
+    the steps that follow by one.) After model.restore() in a new process DeepXDE counts from 0: such a run needs a new
+    file.
 
     Losses are raw, their weights beside them. Of a PDE or TimePDE, residuals, their homogeneity and gradients of blocks
-    are measured at a fixed sample of the training points, which a PDEPointResampler does not move; of other data
-    (operators, integro-differential and fractional equations) they are not. With the metric "l2 relative error", rel_l2
-    is what DeepXDE measures, whenever it tests; otherwise, where the problem has a solution, rel_l2 and max_error are
-    measured at the sample.
+    are measured at a fixed sample of the training points of the first train(), which neither resampling nor refinement
+    moves; of other data (operators, integro-differential and fractional equations) they are not. With the metric "l2
+    relative error", rel_l2 is what DeepXDE measures, whenever it tests; otherwise, where the problem has a solution,
+    rel_l2 and max_error are measured at the sample.
 
     No number of the training changes. A train() that an exception ends leaves a file that says so. What goes wrong with
     the recording is said once in a warning, and the training goes on.
@@ -90,12 +88,14 @@ class TrajectoryCallback(dde.callbacks.Callback):
         backend = dde.backend.backend_name
         if backend != "pytorch":
             raise ValueError(f"expected DeepXDE's backend pytorch, came {backend}: set DDE_BACKEND=pytorch")
-        self._names, self._coefficients, self._residuals, self._points = names, coefficients, residuals, points
-        self._every, self._activations, self._blocks, self._strict = every, activations, blocks, strict
+        self._names, self._coefficients = names, coefficients
+        self._wanted = Wanted(residuals, copied(points), every, activations, blocks, strict)
         self._file = ContinuedFile(path, overwrite=overwrite, strict=strict)
         self._hooks: Hooks | None = None
         self._open: ExitStack | None = None
         self._attached: Attachment | None = None
+        self._recorded: list[str] = []
+        self._sample: Tensor | None = None
         self._lost = False
 
     def set_model(self, model: dde.Model) -> None:
@@ -124,65 +124,57 @@ class TrajectoryCallback(dde.callbacks.Callback):
         if count > 1:
             raise ValueError(f"expected one TrajectoryCallback in callbacks=[...], came {count}: leave one there")
         self._unhook()
+        self._hook()
+
+    def _hook(self) -> None:
         self._labels = terms.term_labels(self.model, self._names)
-        self._variables = terms.variables_of(self.model, self._coefficients)
-        self._lost = False
+        self._variables = variables_of(self.model, self._coefficients)
         self._hooks = Hooks(self.model, self._tell, self._leave)
 
     def on_batch_begin(self) -> None:
         """Open the file before the first step, and number each step as DeepXDE does; called by DeepXDE."""
+        if self._hooks.optimizer is not self.model.opt:
+            # Another callback has compiled the model anew.
+            self._unhook() if self._open is None else self._leave(None)
+            self._hook()
         if self._open is None and not self._lost:
             self._begin()
         if self._open is not None:
             self._file.number(self.model.train_state.step)
 
     def on_train_end(self) -> None:
-        """Close the file; called by DeepXDE."""
-        if self._open is None and not self._lost and self._hooks is not None:
-            self._warn("train() made no step, nothing is recorded; DeepXDE's name of L-BFGS is 'L-BFGS'")
-        self._leave(None)
+        """Close the file where no loop ran that did; called by DeepXDE."""
+        if self._hooks is not None:
+            self._leave(None)
 
     def _begin(self) -> None:
-        model, groups = self.model, max(len(self.model.opt.param_groups), 1 + bool(self._variables))
+        model, file = self.model, self._file
+        groups = max(len(model.opt.param_groups), 1 + bool(self._variables))
         optimizer = f"{type(model.opt).__name__}({plain(model.opt.defaults)})"
+        variables, said = recordable(model, self._variables, self._recorded if file.begun else None)
+        for line in said:
+            self._warn(line)
+        if not file.begun:
+            # For all trainings: in between, points may be added or drawn anew.
+            self._sample = problem.points_of(model.data) if self._wanted.points is None else self._wanted.points
         with ExitStack() as opened:
             try:
                 recorder = opened.enter_context(
-                    self._file.opened(problem.described(model), optimizer, model.train_state.step, self._labels, groups)
+                    file.opened(problem.described(model), optimizer, model.train_state.step, self._labels, groups)
                 )
+                self._guard = Guard(recorder, self._wanted.strict)
+                given = self._wanted, self._sample, variables
+                self._attached = opened.enter_context(attached(recorder, model, *given, self._warn))
             except Exception as error:
                 # A file that cannot be begun is the user's mistake; one that cannot be gone on with shall not cost
                 # the training.
-                if self._strict or not self._file.begun:
+                if self._wanted.strict or not file.begun:
                     raise
                 self._lost = True
-                self._warn(f"{self._file.path} cannot be gone on with, nothing more is recorded ({error})")
+                self._warn(f"{file.path} cannot be gone on with, nothing more is recorded ({error})")
                 return
-            self._guard = Guard(recorder, self._strict)
-            self._attached = opened.enter_context(self._attach(recorder))
+            self._recorded = self._recorded if file.begun else list(variables)
             self._open = opened.pop_all()
-
-    def _attach(self, recorder: Recorder) -> Attachment:
-        """Attach with all that the data give, or with less where that cannot be measured."""
-        model = self.model
-        options = {
-            "every": Every(1) if self._every is None and _long_steps(model.opt) else self._every,
-            "activations": self._activations,
-            "scheduler": model.lr_scheduler,
-            "coefficients": self._variables or None,
-            "strict": self._strict,
-        }
-        found, *less = problem.choices(model, self._residuals, self._points, self._blocks)
-        try:
-            return attach(recorder, model.opt, model.net, **options, **found)
-        except Exception as error:
-            if self._strict or not less or self._residuals is not None or self._points is not None:
-                raise
-            self._warn(f"no residuals are recorded: {next(iter(str(error).splitlines()), type(error).__name__)}")
-        try:
-            return attach(recorder, model.opt, model.net, **options, **less[0])
-        except Exception:
-            return attach(recorder, model.opt, model.net, **options, **less[1])
 
     def _tell(self, losses: Sequence[Tensor]) -> None:
         """Hand on the raw losses; what goes wrong is the recording's affair."""
@@ -199,11 +191,16 @@ class TrajectoryCallback(dde.callbacks.Callback):
         self._unhook()
         opened = self._open
         if opened is None:
+            if error is None and not self._lost:
+                self._warn("train() made no step, nothing is recorded; DeepXDE's name of L-BFGS is 'L-BFGS'")
             return
         try:
             self._file.number(self.model.train_state.step)
             self._file.keep()
-            if tested is not None:
+            if not self._file.recorder.recording:
+                # It has said so.
+                self._attached.detach(measure=False)
+            elif tested is not None:
                 self._tell(tested)
         finally:
             self._open = None
@@ -216,8 +213,3 @@ class TrajectoryCallback(dde.callbacks.Callback):
 
     def _warn(self, line: str) -> None:
         warnings.warn(f"TrajectoryCallback: {line}", RuntimeWarning, stacklevel=3)
-
-
-def _long_steps(optimizer: torch.optim.Optimizer) -> bool:
-    """Return whether a step is so many iterations that measuring at each costs nothing."""
-    return isinstance(optimizer, torch.optim.LBFGS) and optimizer.param_groups[0]["max_iter"] >= LONG

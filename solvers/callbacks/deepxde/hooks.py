@@ -1,4 +1,4 @@
-"""Where one can listen to a DeepXDE training: its raw losses, and the end of its loop by an exception."""
+"""Where one can listen to a DeepXDE training: its raw losses, and the end of its loop."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ class Hooks:
     """Hooks on a model that trains; `remove` leaves no trace.
 
     The losses are taken where DeepXDE gets them from its data, before it multiplies by the weights: a weight of zero
-    hides none. A callback is not told of an exception in train(), so its loops are watched for one.
+    hides none. A callback is not told of an exception in train(), nor of its end where another callback fails at that,
+    so its loops are watched.
 
     Args:
         model: compiled.
         tell: called with the raw losses, in the first evaluation of each step.
-        leave: called with an exception that ends the training, which goes on its way afterwards.
+        leave: called when the loop ends, with the exception that ends it, which goes on its way afterwards, or None.
     """
 
     def __init__(
-        self, model: dde.Model, tell: Callable[[Sequence[Tensor]], None], leave: Callable[[BaseException], None]
+        self, model: dde.Model, tell: Callable[[Sequence[Tensor]], None], leave: Callable[[BaseException | None], None]
     ):
         self._model, self._tell, self._leave = model, tell, leave
-        self._waiting = False
+        self._waiting = self._under_way = False
         self._beside: list[Tensor] | None = None
-        self._handle = model.opt.register_step_pre_hook(self._begin)
+        self.optimizer = model.opt
+        self._handles = [model.opt.register_step_pre_hook(self._begin), model.opt.register_step_post_hook(self._end)]
         self._restored: list[tuple[Any, str, Callable | None]] = []
         self._replace(model.data, "losses_train", self._hear)
         for name in LOOPS:
@@ -45,7 +47,8 @@ class Hooks:
 
     def remove(self) -> None:
         """Put everything back."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         while self._restored:
             owner, name, before = self._restored.pop()
             if before is None:
@@ -58,7 +61,10 @@ class Hooks:
         setattr(owner, name, by(getattr(owner, name)))
 
     def _begin(self, optimizer: torch.optim.Optimizer, arguments: tuple, named: dict) -> None:
-        self._waiting, self._beside = True, None
+        self._waiting, self._under_way, self._beside = True, True, None
+
+    def _end(self, optimizer: torch.optim.Optimizer, arguments: tuple, named: dict) -> None:
+        self._under_way = False
 
     def _hear(self, original: Callable) -> Callable:
         def losses_train(*arguments: Any, **named: Any) -> Any:
@@ -67,7 +73,7 @@ class Hooks:
             if self._waiting:
                 self._waiting = False
                 self._tell(losses)
-            elif self._beside is None:
+            elif self._beside is None and not self._under_way:
                 self._beside = [each.detach() for each in losses]
             return found
 
@@ -76,9 +82,11 @@ class Hooks:
     def _watch(self, original: Callable) -> Callable:
         def loop(*arguments: Any, **named: Any) -> Any:
             try:
-                return original(*arguments, **named)
+                found = original(*arguments, **named)
             except BaseException as error:
                 self._leave(error)
                 raise
+            self._leave(None)
+            return found
 
         return loop

@@ -16,7 +16,7 @@ MOST_POINTS = 2000
 MEASURED = (dde.metrics.l2_relative_error, dde.metrics.nanl2_relative_error)
 
 
-def points_of(data: Any, most: int = MOST_POINTS) -> np.ndarray | None:
+def points_of(data: Any, most: int = MOST_POINTS) -> Tensor | None:
     """Return a fixed sample of the points at which a problem's equations are trained.
 
     Args:
@@ -29,9 +29,8 @@ def points_of(data: Any, most: int = MOST_POINTS) -> np.ndarray | None:
     points = data.train_x_all if isinstance(data, dde.data.PDE) else None
     if points is None or not len(points):
         return None
-    if len(points) <= most:
-        return np.array(points)
-    return points[np.sort(np.random.default_rng(0).permutation(len(points))[:most])]
+    order = np.random.default_rng(0).permutation(len(points))[:most]
+    return torch.as_tensor(points[np.sort(order)])
 
 
 class TrainedResidual:
@@ -137,26 +136,23 @@ def error_of(model: dde.Model) -> Callable[[], Mapping[str, float]] | None:
     return error
 
 
-def choices(
-    model: dde.Model, residuals: Residuals | None, points: Tensor | np.ndarray | None, blocks: int
-) -> list[dict[str, Any]]:
+def choices(model: dde.Model, residuals: Residuals | None, points: Tensor | None, blocks: int) -> list[dict[str, Any]]:
     """Return what can be measured, the most first.
 
     Args:
         model: compiled.
         residuals: of the user, or None.
-        points: of the user, or None.
+        points: of the measurements, or None.
         blocks: of the gradients.
 
     Returns:
         Arguments of `solvers.attach`; nothing at points in the last.
     """
-    rows = points_of(model.data) if points is None else points
     known = {"errors": error_of(model)}
-    if rows is None:
+    if points is None:
         return [{**known, "residuals": residuals}]
     parameter = next(model.net.parameters())
-    placed = {**known, "points": torch.as_tensor(rows, dtype=parameter.dtype, device=parameter.device)}
+    placed = {**known, "points": points.to(parameter.device, parameter.dtype)}
     exact = {} if known["errors"] is not None else {"solution": solution_of(model.data)}
     own = residual_of(model) if residuals is None else residuals
     return [{**placed, **exact, "residuals": own, "blocks": blocks}, placed, known]

@@ -1,4 +1,4 @@
-"""The loss of a DeepXDE model, term by term, and the variables that it trains beside the network."""
+"""The loss of a DeepXDE model, term by term."""
 
 from __future__ import annotations
 
@@ -58,29 +58,6 @@ def term_labels(model: dde.Model, names: Sequence[str] | None) -> list[str]:
             f"DeepXDE's order, which is {', '.join(derived)}"
         )
     return [*given, *regularized]
-
-
-def variables_of(model: dde.Model, names: Sequence[str] | None) -> dict[str, Tensor]:
-    """Return the external trainable variables of one number.
-
-    Args:
-        model: compiled.
-        names: of all of them, or None.
-
-    Returns:
-        Tensors by name.
-
-    Raises:
-        ValueError: not as many names as variables.
-    """
-    variables = model.external_trainable_variables
-    given = [f"variable {place}" for place in range(1, len(variables) + 1)] if names is None else list(names)
-    if len(given) != len(variables) or len(set(given)) != len(given):
-        raise ValueError(
-            f"expected {len(variables)} different names of the external trainable variables, came {len(given)}: name "
-            "them in the order of compile(external_trainable_variables=[...])"
-        )
-    return {name: each for name, each in zip(given, variables, strict=True) if each.numel() == 1}
 
 
 def told(
