@@ -306,7 +306,7 @@ def _recorded(trajectory: xr.DataTree) -> tuple[xr.Dataset, dict[str, object]]:
     measured = {name: found[f"compression/{name}"].transpose("step", "layer").load() for name in names}
     unknown = xr.full_like(measured["saturation"], np.nan)
     measured["extreme"] = group["extreme"].transpose("step", "layer").load() if "extreme" in group else unknown
-    points, bins = int(group.attrs.get("points", 0)), int(group.attrs.get("bins", 0))
+    points, bins = int(group.attrs.get("points") or 0), int(group.attrs.get("bins") or 0)
     return xr.Dataset(measured), {"origin": "recorded in /compression", "points": points, "bins": bins}
 
 

@@ -18,6 +18,7 @@ from dynamics.file.rows import Rows
 from dynamics.file.swmr_file import SwmrFile
 from dynamics.file.termination import Termination
 from dynamics.format import LATE, STATUS, STATUSES, STOP_REASON, Stream
+from dynamics.left_open import close_at_exit
 from dynamics.segments import segment_reopening
 from dynamics.segments.segment_directory import SUFFIX as SEGMENTS_SUFFIX
 from dynamics.segments.segments import Segments
@@ -99,6 +100,7 @@ class Recorder:
         self._file = file
         # A recorder that is forgotten, not closed, must not keep others from the path for the life of the process.
         weakref.finalize(self, file.lock.release)
+        close_at_exit(self)
         self._start, self._committed_at, self._seconds = start, perf_counter(), 0.0
         self._segmented = isinstance(file, Segments)
         usual = 30.0 if self._segmented else 1.0
@@ -348,6 +350,13 @@ class Recorder:
             return
         self._work(self._commit, lambda: self._file.finish(status, reason), self._closed)
 
+    def close_left(self) -> None:
+        """Close what the program left open at its end, as interrupted; a file without a row is none."""
+        if self._state != "open" or self._discarded():
+            return
+        said = self._ending != ("complete", "")
+        self.close(*(self._ending if said else ("interrupted", "the program ended without close()")))
+
     def __enter__(self) -> Recorder:
         self._signals.begin()
         return self
@@ -363,11 +372,7 @@ class Recorder:
         if kind is None:
             self.close()
             return
-        if not self._file.frozen and not any(rows.pending for rows in self._streams.values()):
-            # Nothing was recorded: no file, or the one that was to be replaced, is worth more than an empty one.
-            if self._state == "open":
-                self._state = "closed"
-                self._file.discard()
+        if self._discarded():
             return
         interrupted = issubclass(kind, KeyboardInterrupt | SystemExit | GeneratorExit)
         line = next(iter(str(error).splitlines()), "")
@@ -377,6 +382,16 @@ class Recorder:
             )
         except OSError as second:
             error.add_note(str(second))
+
+    def _discarded(self) -> bool:
+        """Give up a file in which nothing was recorded, and return whether it was one."""
+        if self._file.frozen or any(rows.pending for rows in self._streams.values()):
+            return False
+        # No file, or the one that was to be replaced, is worth more than an empty one.
+        if self._state == "open":
+            self._state = "closed"
+            self._file.discard()
+        return True
 
     def _closed(self) -> None:
         self._state = "closed"

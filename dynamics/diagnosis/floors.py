@@ -7,6 +7,7 @@ import numpy as np
 from dynamics.diagnosis.finding import Finding
 from dynamics.diagnosis.late import late
 from dynamics.diagnosis.log import Log
+from dynamics.diagnosis.standing import GONE
 from dynamics.diagnosis.stopping import rounded_search
 
 OPERATOR_SHARE = 0.1
@@ -24,9 +25,6 @@ DISCRETE_FACTOR = 2.0
 REFERENCE_FACTOR = 3.0
 ROUNDING_FACTOR = 100.0
 LEAST_ROWS = 5
-
-GONE = 1e-3
-"""Learning rate over its largest below which it is the rate that makes updates small."""
 
 
 def operator_floor(log: Log) -> Finding | None:
@@ -99,7 +97,7 @@ def rounding_floor(log: Log) -> Finding | None:
         log: of the run; needs its precision and the norms of update and parameters, or why it stopped.
 
     Returns:
-        A warning, or None.
+        A warning, of a line search a problem where a term is less than half met, or None.
     """
     return _lost_updates(log) or rounded_search(log)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from dynamics.diagnosis.equation import conflicting_terms
 from dynamics.diagnosis.length import SHORTEST, long_enough
 from dynamics.diagnosis.log import Log
 
@@ -19,7 +20,7 @@ NEEDED = {
     "neglected terms": "series/loss_weight",
     "small losses of wrong solutions": "series/rel_l2",
 }
-"""What a rule looks for, and the variable that it cannot do without."""
+"""What a rule looks for, and the variable without which its silence means nothing."""
 
 GIVE = {
     "stuck and unconverged runs": "tell the loss, watched.terms(...) or terms=",
@@ -50,6 +51,9 @@ def not_judged(trajectory: xr.DataTree) -> dict[str, str]:
     if rows == 1 and "spectra" in trajectory:
         return {}
     missing = {what: f"no {name}" for what, name in NEEDED.items() if not _known(log, name)}
+    if "conflicting terms" in missing and conflicting_terms(log) is not None:
+        # By the values of the terms alone, which can tell them but not rule them out.
+        del missing["conflicting terms"]
     if log.attached:
         missing |= {what: f"{why}: {GIVE[what]}" for what, why in missing.items() if what in GIVE}
     if rows > 0 and not long_enough(log) and "stuck and unconverged runs" not in missing:
@@ -59,6 +63,5 @@ def not_judged(trajectory: xr.DataTree) -> dict[str, str]:
 
 def _known(log: Log, name: str) -> bool:
     values = log.array(name)
-    # Weights that a loop did not tell are there and NaN.
-    # So is the share of extreme activations of layers whose range is not known.
+    # There and NaN: weights that a loop did not tell, extreme activations of layers whose range is not known.
     return values is not None and (not name.startswith(("series/", "compression/")) or bool(np.isfinite(values).any()))

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.diagnosis import Finding, diagnose
+from dynamics.diagnosis.log import Log
 from dynamics.plots import PHASE_COLORS, phases_seen
 from dynamics.report.configured import configuration
 from dynamics.report.course import Run, recorded
@@ -84,7 +85,8 @@ def report_html(trajectory: xr.DataTree, name: str = "", begin: Callable[[str], 
 def _attempt(made: Section, run: Run) -> tuple[str, str]:
     """Write a section, or say why there is none where that is worth a word."""
     if not recorded(run.trajectory, made.needs):
-        return "", f"not recorded; {made.record}" if made.record else ""
+        how = made.attach if Log(run.trajectory).attached else made.record
+        return "", f"not recorded; {how}" if how else ""
     try:
         return made.write(run), ""
     except ValueError as error:

@@ -29,6 +29,8 @@ REACHED = {
 def heading(trajectory: xr.DataTree) -> str:
     """Return the name of a run: the title of its case, or else problem, operator and precision.
 
+    Of a training loop that is not ours, network, optimizers and precision.
+
     Args:
         trajectory: any.
 
@@ -40,7 +42,14 @@ def heading(trajectory: xr.DataTree) -> str:
         'Heat, 1-D'
     """
     named = section(trajectory, "case").get("title")
-    return named if isinstance(named, str) and named.strip() else title(trajectory)
+    if isinstance(named, str) and named.strip():
+        return named
+    if any(section(trajectory, name).get("name") for name in ("problem", "operator")):
+        return title(trajectory)
+    network, optimizers = (str(section(trajectory, name).get("name", "")) for name in ("network", "optimizer"))
+    # Written by `solvers.attach` as calls: "Adam(lr=0.001, ...), then LBFGS(...)".
+    made = ", then ".join(each.split("(")[0] for each in optimizers.split(", then "))
+    return ", ".join(text for text in (network, made, title(trajectory)) if text)
 
 
 def summary(trajectory: xr.DataTree) -> dict[str, str]:

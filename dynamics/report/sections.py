@@ -24,6 +24,7 @@ class Section:
         heading: its title.
         needs: alternatives, each a group of "stream/variable" that must hold a finite value.
         record: what would record them; empty where most runs have no such thing, whose absence is not worth a word.
+        attach: the same for a training loop that is not ours; empty where `solvers.attach` does not record them.
         write: makes the section's HTML.
 
     Example:
@@ -35,15 +36,26 @@ class Section:
     heading: str
     needs: tuple[tuple[str, ...], ...]
     record: str
+    attach: str
     write: Callable[[Run], str]
 
 
+AT_POINTS = "pass attach residuals= and points="
+
 SECTIONS = (
-    Section("losses", "Losses and error", (("series/loss",),), "record the scalar loss of every step", losses_section),
+    Section(
+        "losses",
+        "Losses and error",
+        (("series/loss",),),
+        "record the scalar loss of every step",
+        "tell the loss, watched.terms(...) or terms=",
+        losses_section,
+    ),
     Section(
         "coefficients",
         "Coefficients",
         (("coefficients/value",),),
+        "",
         "",
         coefficients_section,
     ),
@@ -52,6 +64,7 @@ SECTIONS = (
         "Gradient signal to noise",
         (("gradients/mean_norm_total", "gradients/std_norm_total"),),
         "record /gradients: solvers.probes.block_gradients()",
+        AT_POINTS,
         snr_section,
     ),
     Section(
@@ -59,6 +72,7 @@ SECTIONS = (
         "Homogeneity",
         (("homogeneity/cell_mean", "homogeneity/cell_rms"), ("residuals/residual", "points/interior")),
         "record /homogeneity: solvers.probes.homogeneity()",
+        AT_POINTS,
         homogeneity_section,
     ),
     Section(
@@ -66,6 +80,7 @@ SECTIONS = (
         "Gradient norms",
         (("gradients/term_mean_norm",), ("series/gradient_norm",)),
         "record /gradients: solvers.probes.block_gradients(), or the gradient norm of every step",
+        "",
         terms_section,
     ),
     Section(
@@ -73,6 +88,7 @@ SECTIONS = (
         "Adam's learning-rate correction",
         (("adam/correction",),),
         "record /adam: solvers.probes.adam_moments(), where the optimizer is Adam",
+        "",
         adam_section,
     ),
     Section(
@@ -80,6 +96,7 @@ SECTIONS = (
         "A cut of the learning rate",
         (("lr_cut/snr_before",), ("lr_cut/loss_before",), ("lr_cut/sharpness",)),
         "record /lr_cut: solvers.probes.lr_cut()",
+        "",
         lr_cut_section,
     ),
     Section(
@@ -87,6 +104,7 @@ SECTIONS = (
         "Attention weights",
         (("residuals/attention",),),
         "train with attention and record /residuals: solvers.probes.residuals()",
+        "",
         attention_section,
     ),
     Section(
@@ -94,6 +112,7 @@ SECTIONS = (
         "Last residual over the domain",
         (("residuals/residual", "points/interior"),),
         "record /residuals and /points: solvers.probes.residuals()",
+        AT_POINTS,
         domain_section,
     ),
     Section(
@@ -101,6 +120,7 @@ SECTIONS = (
         "Compression of the layers",
         (("compression/saturation",), ("activations/activation",)),
         "record /compression: solvers.probes.compression(), or /activations",
+        "pass attach points=, or activations= where they are not found",
         compression_section,
     ),
     Section(
@@ -108,6 +128,7 @@ SECTIONS = (
         "Singular spectra",
         (("spectra/singular_value",),),
         "record /spectra: solvers.spectra_probe.jacobian_spectrum(), or solve by least squares",
+        "",
         spectrum_section,
     ),
 )

@@ -26,7 +26,7 @@ from solvers.attaching.listener import Listener
 from solvers.attaching.log import log_of, opened
 from solvers.attaching.measurement import Measurement, array, cadences
 from solvers.attaching.owned import OwnedParameters, is_compiled, original
-from solvers.attaching.planned import of_field, of_layers, of_points
+from solvers.attaching.planned import of_model, of_points
 from solvers.attaching.uncompiled import uncompiled
 from solvers.attaching.untouched import untouched
 from solvers.attaching.writer import Writer
@@ -79,15 +79,16 @@ def attach(
         model: trained; compiled and data-parallel ones are measured by the module inside.
         residuals: (model, points) -> (n, equations), pure: gives /residuals, /homogeneity and, over blocks of the
             points, /gradients (of the interior loss mean(r^2) alone, weighted as the attention says, without the
-            conditions). Call the model that is passed.
+            conditions). Call the model that is passed: one that holds its model itself costs a backward pass a block.
         terms: -> raw losses by name, evaluated now and then in place of `watched.terms(...)`.
         points: (n, axes), on the model's device and in its dtype. They are copied: changed in place later, they are
-            measured as they were. They also give mean and standard deviation of the model's first output.
+            measured as they were. They also give mean and standard deviation of the first output of a model that is
+            called with them alone; of a `forward(x, t)` or an `nn.ModuleList` only `residuals` is measured there.
         every: one cadence of all, or by stream (terms, parameters, field, compression, activations, residuals,
             homogeneity, gradients); the first and the last state are measured in any case. /activations, the raw
             ones, are recorded only where named here, and at points only.
         activations: names of modules, or a filter of names; None: the activation modules. At 1,024 of the `points`, or
-            without them in the loop's own passes, of which the largest counts.
+            where the model is not called with them alone, in the loop's own passes, of which the largest counts.
         scheduler: its name is recorded; the rates are read from the optimizer in any case.
         coefficients: unknown ones that the optimizer trains, by name: a row of /coefficients each step. What is known
             of them goes into the recorder's `config`, as {"problem": {"coefficients": {"nu": {"low": 0.0}}}}.
@@ -140,7 +141,7 @@ def attach(
     named = model if coefficients is None else ModelAndCoefficients(model, coefficients)
     owned, when = OwnedParameters(optimizer, named), cadences(every)
     given = {"residuals": residuals, "solution": solution, "attention": attention, "attention_rule": attention_rule}
-    _check(given, points, errors, blocks)
+    _check(given, points, terms, errors, blocks)
     names = {"names": owned.names}
     measured = [
         Measurement(
@@ -149,15 +150,15 @@ def attach(
             lambda: Stream("parameters", attrs=names),
         )
     ]
-    listener = weights = None
+    listener, weights, by_points = None, None, []
     if points is not None:
         points = checked_points(points, model)
         raw = isinstance(every, Mapping) and "activations" in every
         with untouched(model, owned.parameters), uncompiled(model):
             weights = None if attention is None else AttentionAt(attention, attention_rule, points)
-            measured += [of_field(model, points, solution), *of_layers(model, points, activations, raw)]
-            measured += of_points(owned, model, points, residuals, weights, blocks)
-    elif listened:
+            by_points = of_model(model, points, solution, activations, raw)
+            measured += [*by_points, *of_points(owned, model, points, residuals, weights, blocks)]
+    if listened and not by_points:
         listener = Listener(model, activations)
     trained = None if coefficients is None else Coefficients(coefficients, owned, recorder)
     told = FromLoop(terms, None if errors is None else KnownErrors(errors), trained)
@@ -169,19 +170,25 @@ def attach(
     return found
 
 
-def _check(given: Mapping[str, object], points: Tensor | None, errors: object, blocks: int) -> None:
+def _check(given: Mapping[str, object], points: Tensor | None, terms: object, errors: object, blocks: int) -> None:
     """Refuse arguments that do not go together."""
     for name, value in given.items():
         if value is not None and points is None:
             raise ValueError(f"expected points for the {name}, came none: pass points=, a tensor (n, axes)")
+    functions = {
+        "residuals": (given["residuals"], "residuals=lambda model, points: ..."),
+        "terms": (terms, "terms=lambda: {'pde': ...}"),
+        "errors": (errors, "errors=lambda: latest"),
+    }
+    for name, (value, how) in functions.items():
+        if value is not None and not callable(value):
+            raise ValueError(f"expected {name} as a function, came {type(value).__name__}: write {how}")
     if given["attention_rule"] is not None and given["attention"] is None:
         raise ValueError(
             "expected attention beside its rule, came none: pass attention=lambda: weights, (n,) of points"
         )
     if given["solution"] is not None and errors is not None:
         raise ValueError("expected the solution or the errors, came both: pass solution= alone to have them computed")
-    if errors is not None and not callable(errors):
-        raise ValueError(f"expected errors as a function, came {type(errors).__name__}: write errors=lambda: latest")
     if blocks < 2:
         raise ValueError(f"expected at least 2 blocks, came {blocks}: 64 is the default")
 

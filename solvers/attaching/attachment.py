@@ -98,7 +98,7 @@ class Attachment(Silent):
         if optimizer in _attached:
             raise ValueError(
                 f"expected an optimizer without an attachment, came {type(optimizer).__name__} that has one: "
-                "detach() that first"
+                "detach() that first, or make the optimizer anew"
             )
         self._recorder, self._optimizer, self._writer = recorder, optimizer, writer
         self._listener, self._guard = listener, guard

@@ -157,7 +157,8 @@ def declared(names: Sequence[str], points: int | None) -> Stream:
         >>> declared(["1"], 5).attrs
         {'bins': 30, 'points': 5}
     """
-    return Stream("compression", coords={"layer": list(names)}, attrs={"bins": BINS, "points": points})
+    attrs = {"bins": BINS, **({} if points is None else {"points": points})}
+    return Stream("compression", coords={"layer": list(names)}, attrs=attrs)
 
 
 def layers_at(model: nn.Module, points: Tensor, chosen: Chosen) -> list[Measurement]:

@@ -18,9 +18,9 @@ CADENCES: Mapping[str, Cadence] = {
     "field": Logarithmic(10, spacing=8),
     "compression": Logarithmic(10, spacing=8),
     "activations": Logarithmic(10, spacing=8),
-    "residuals": Logarithmic(15, spacing=8),
-    "homogeneity": Logarithmic(15, spacing=8),
-    "gradients": Logarithmic(15, spacing=8),
+    "residuals": Logarithmic(15, spacing=16),
+    "homogeneity": Logarithmic(15, spacing=16),
+    "gradients": Logarithmic(15, spacing=16),
 }
 """The default cadence of each stream, and of the callable `terms`: even, since it is part of each row's loss. Those of
 the residual fall on the same steps, and share one evaluation."""

@@ -71,7 +71,8 @@ class OwnedParameters:
             raise ValueError(
                 f"expected an optimizer of the model's parameters, came {type(optimizer).__name__} that owns none of "
                 f"those of {type(model).__name__}: attach the optimizer that trains this model (after a model.to(...) "
-                "that replaced its parameters, make the optimizer anew)"
+                "that replaced its parameters, make the optimizer anew; for torch.func, train the model's own, "
+                "params = dict(model.named_parameters()))"
             )
 
     def refresh(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from solvers.attaching.at_points import Solution, exact_at, field_at
@@ -12,6 +13,55 @@ from solvers.attaching.measurement import Measurement
 from solvers.attaching.owned import OwnedParameters
 from solvers.attaching.residual_at import ResidualAt
 from solvers.attaching.spread import homogeneity, point_values
+
+
+def of_model(
+    model: nn.Module, points: Tensor, solution: Solution | None, chosen: Chosen, raw: bool
+) -> list[Measurement]:
+    """Return the measurements of the model alone.
+
+    Args:
+        model: trained.
+        points: (n, axes).
+        solution: exact values, or None.
+        chosen: modules whose outputs are the hidden layers.
+        raw: whether their raw activations are wanted.
+
+    Returns:
+        First output and hidden layers; none where the model is not called with the points alone, such as a
+        `forward(x, t)`, an `nn.ModuleList`, or one that differentiates by its points.
+
+    Raises:
+        ValueError: a solution or raw activations of such a model, or what is wrong with either.
+
+    Cost: a forward pass.
+
+    Example:
+        >>> [len(of_model(model, torch.ones(2, 1), None, None, False)) for model in (nn.Tanh(), nn.ModuleList())]
+        [2, 0]
+    """
+    if _takes(model, points):
+        return [of_field(model, points, solution), *of_layers(model, points, chosen, raw)]
+    if solution is not None or raw:
+        raise ValueError(
+            f"expected a model that is called with the points alone, for solution= and raw activations, came "
+            f"{type(model).__name__} that is not: leave them out, and pass errors="
+        )
+    return []
+
+
+def _takes(model: nn.Module, points: Tensor) -> bool:
+    """Return whether a model is called with the points alone, and without a graph."""
+    try:
+        with torch.no_grad():
+            model(points)
+    except (TypeError, NotImplementedError):
+        return False
+    except RuntimeError:
+        # Either it differentiates by its points, or the points are wrong: then this call says so.
+        model(points.clone().requires_grad_(True))
+        return False
+    return True
 
 
 def of_field(model: nn.Module, points: Tensor, solution: Solution | None) -> Measurement:
@@ -29,7 +79,6 @@ def of_field(model: nn.Module, points: Tensor, solution: Solution | None) -> Mea
         ValueError: a solution, or an output to compare with it, of another shape.
 
     Example:
-        >>> import torch
         >>> of_field(nn.Identity(), torch.ones(2, 1), lambda x: x).measure(None)["max_error"]
         0.0
     """
@@ -68,7 +117,6 @@ def of_points(
         ValueError: what is wrong with the residuals.
 
     Example:
-        >>> import torch
         >>> layer, points = nn.Linear(1, 1), torch.ones(2, 1)
         >>> owned = OwnedParameters(torch.optim.SGD(layer.parameters()), layer)
         >>> [each.name for each in of_points(owned, layer, points, lambda model, x: model(x), None, 2)]
@@ -98,7 +146,6 @@ def of_layers(model: nn.Module, points: Tensor, chosen: Chosen, raw: bool) -> li
         The streams compression and, where wanted, activations.
 
     Example:
-        >>> import torch
         >>> [each.name for each in of_layers(nn.Sequential(nn.Linear(1, 2), nn.Tanh()), torch.ones(2, 1), None, False)]
         ['compression']
     """

@@ -109,19 +109,24 @@ def loss_of(returned: Any) -> Tensor | None:
     if isinstance(returned, Tensor):
         usual = returned.numel() == 1 and not returned.is_complex()
         return returned.detach().reshape(()) if usual else None
-    number = isinstance(returned, int | float | np.number)
-    return torch.tensor(float(returned), dtype=torch.float64) if number else None
+    return torch.tensor(float(returned), dtype=torch.float64) if _is_number(returned) else None
 
 
 def _scalar(name: str, value: Any) -> Tensor | float:
     """Return a scalar as it is now: what the loop does to its tensor in place, such as `loss += other`, comes later."""
     scalar = isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex()
-    if not scalar and not isinstance(value, int | float | np.number):
+    if not scalar and not _is_number(value):
         came = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
         raise ValueError(f"expected a scalar loss for the term {name!r}, came {came}: take the mean of its squares")
     if not scalar:
         return float(value)
     return value.item() if value.device.type == "cpu" else value.detach().reshape(()).clone()
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether it is a real number, or a NumPy array without axes, as `loss.detach().numpy()` is."""
+    array = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiu"
+    return array or isinstance(value, int | float | np.number)
 
 
 def _numbers(told: Mapping[str, Tensor | float]) -> dict[str, float]:

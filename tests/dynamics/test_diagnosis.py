@@ -675,6 +675,14 @@ def test_what_was_not_recorded_is_said_to_be_not_judged():
     assert "saturated layers" in not_judged(run(groups=unknown))
 
 
+def test_terms_found_at_odds_by_their_values_are_not_said_to_be_not_judged():
+    raw, known = np.outer(np.ones(ROWS), [1e-4, 0.3, 0.3]), {"reference": reference((0.0,) * 3, (1.0,) * 3)}
+    three = {"terms": ("interior", "boundary", "second"), "weight": (1.0, 1.0, 1.0)}
+    assert only(run(raw, known, **three)).name == "conflicting_terms"
+    assert "conflicting terms" not in not_judged(run(raw, known, **three))
+    assert "conflicting terms" in not_judged(run(raw * FALLING[:, None], known, **three))
+
+
 @pytest.mark.parametrize(("config", "told"), [({}, "attention"), ({"attention": {"gamma": 0.999}}, None)])
 def test_attention_is_not_advised_where_it_is_in_use(config, told):
     tree = run(groups=phase_groups(), **HEALTHY)

@@ -568,3 +568,32 @@ def test_late_scalars_are_promised_on_the_disk_before_their_rows(tmp_path, monke
         for step in range(2, 5):
             recorder.record("series", step=step, loss=1.0, appeared=2.0)
     assert seen[:3] == [(1, 2), (2, 3), (3, 4)]
+
+
+LEFT = """
+import os, sys
+from dynamics import Recorder
+recorder = Recorder(sys.argv[1])
+for step in range(int(sys.argv[2])):
+    recorder.record("series", step, loss=1.0 / (step + 1))
+if len(sys.argv) > 3 and os.fork() == 0:
+    sys.exit()
+if len(sys.argv) > 3:
+    os.wait()
+    recorder.record("series", int(sys.argv[2]), loss=0.0)
+"""
+
+
+@pytest.mark.parametrize(("rows", "options"), [(300, ()), (0, ()), (5, ("fork",))])
+def test_a_program_that_never_closes_leaves_a_closed_file(tmp_path, rows, options):
+    """Without a row it leaves none; a process that it forks leaves the file alone."""
+    path = tmp_path / "run.h5"
+    subprocess.run([sys.executable, "-W", "error", "-c", LEFT, path, str(rows), *options], check=True, timeout=60)
+    if not rows:
+        assert not list(tmp_path.iterdir())
+        return
+    with open_trajectory(path) as trajectory:
+        assert trajectory.attrs["status"] == "interrupted"
+        assert trajectory.attrs["stop_reason"] == "the program ended without close()"
+        assert trajectory["series"].sizes["step"] == rows + len(options)
+    assert [each.name for each in tmp_path.iterdir()] == ["run.h5"]

@@ -190,7 +190,7 @@ def test_two_attachments_on_one_optimizer(recorder):
     model = network()
     optimizer = adam(model)
     with attach(recorder, optimizer, model) as watched:
-        with pytest.raises(ValueError, match=r"came Adam that has one: detach\(\) that first"):
+        with pytest.raises(ValueError, match=r"came Adam that has one: detach\(\) that first, or make"):
             attach(recorder, optimizer, model)
         loop(model, optimizer, watched, steps=2)
         assert len(optimizer._optimizer_step_pre_hooks) == 1
@@ -262,6 +262,30 @@ def test_terms_are_checked(recorder):
         with pytest.raises(ValueError, match="came one of 'bc': name a loss for it too"):
             watched.terms(weights={"bc": 1.0}, pde=1.0)
         loop(model, watched._optimizer, watched, steps=1)
+
+
+def test_an_array_without_axes_is_a_loss(recorder):
+    model = network()
+    optimizer = adam(model)
+    with attach(recorder, optimizer, model, strict=True) as watched:
+        loop(model, optimizer, watched, told=lambda step, loss: {"pde": loss.detach().numpy()})
+        with pytest.raises(ValueError, match="term 'pde', came shape \\(1,\\): take the mean"):
+            watched.terms(pde=np.ones(1))
+    recorder.close()
+    with open_trajectory(recorder.path) as trajectory:
+        loss = trajectory["series/loss"].values
+    assert loss[0] == (network()(X) - X.cos()).square().mean().item() and np.isfinite(loss[:6]).all()
+
+
+@pytest.mark.parametrize("name", ["residuals", "terms", "errors"])
+def test_what_shall_be_a_function_is_one(recorder, name):
+    refused(recorder, f"expected {name} as a function, came Tensor: write {name}=lambda", points=X, **{name: X})
+
+
+def test_parameters_beside_the_model_are_said_how_to_train(recorder):
+    own = {name: value.detach().clone().requires_grad_() for name, value in network().named_parameters()}
+    match = r"for torch.func, train the model's own, params = dict\(model.named_parameters\(\)\)"
+    refused(recorder, match, optimizer=torch.optim.Adam(own.values()))
 
 
 def test_a_cadence_that_fails_is_the_recordings_affair(recorder):
