@@ -20,7 +20,7 @@ _open: WeakKeyDictionary[Closing, int] = WeakKeyDictionary()
 
 
 def close_at_exit(recorder: Closing) -> None:
-    """Have a recorder closed when this process ends, but for a kill; processes that it forks leave it alone.
+    r"""Have a recorder closed when this process ends, but for a kill; processes that it forks leave it alone.
 
     Args:
         recorder: open; forgotten where nothing else holds it.
@@ -36,7 +36,7 @@ def close_at_exit(recorder: Closing) -> None:
         ... close_at_exit(left)
         ... '''
         >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-        'closed\\n'
+        'closed\n'
     """
     if not _open:
         atexit.unregister(_close)
