@@ -30,13 +30,8 @@ RANGES: dict[type[nn.Module], tuple[float, float]] = {
 }
 """Ends of the range of bounded activations, by their exact type; `Hardtanh` states its own."""
 
-FUNCTIONS: dict[object, tuple[float, float]] = {
-    torch.tanh: (-1.0, 1.0),
-    torch.sigmoid: (0.0, 1.0),
-    torch.sin: (-1.0, 1.0),
-    torch.cos: (-1.0, 1.0),
-}
-"""The same of functions, which a network may hold as its `activation`, as DeepXDE's do."""
+FUNCTIONS = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "sin": (-1.0, 1.0), "cos": (-1.0, 1.0)}
+"""The same of functions, which a network may hold as its `activation`, as DeepXDE's hold its own of these names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +144,7 @@ class HiddenLayers:
     def _range_of(self, rows: Tensor) -> tuple[float, float]:
         """Return the range of the network's activation function; values that leave it are no outputs of it."""
         activation = getattr(self.network, "activation", None)
-        known = FUNCTIONS.get(activation) if callable(activation) else None
+        known = FUNCTIONS.get(getattr(activation, "__name__", ""))
         within = known is not None and bool(((rows >= known[0]) & (rows <= known[1])).all())
         return known if within else UNBOUNDED
 

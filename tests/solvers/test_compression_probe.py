@@ -344,6 +344,10 @@ def test_on_another_device(cuda):
     )
 
 
+def tanh(x):
+    return torch.tanh(x)
+
+
 class HeldFunction(nn.Module):
     """Calls the function that it holds, as networks of DeepXDE do."""
 
@@ -353,13 +357,15 @@ class HeldFunction(nn.Module):
         self.activation, self.shift = activation, shift
 
     def forward(self, x):
-        return self.two(self.activation(self.one(x)) + self.shift)
+        return self.two((self.activation or torch.relu)(self.one(x)) + self.shift)
 
 
 @pytest.mark.parametrize(
     ("network", "ends"),
     [
         (HeldFunction(torch.tanh), (-1.0, 1.0)),
+        (HeldFunction(tanh), (-1.0, 1.0)),
+        (HeldFunction(None), (None, None)),
         (HeldFunction(torch.sigmoid), (0.0, 1.0)),
         (HeldFunction(torch.tanh, shift=2.0), (None, None)),
         (HeldFunction(torch.relu), (None, None)),
